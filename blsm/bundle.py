@@ -1,0 +1,151 @@
+"""Latency model bundles, `*.blsm`: a zip of a JSON manifest and the regressors' files. Data only, never code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from blsm._version import __version__
+from blsm.blocks import block_family
+from blsm.domains import Space, domain_from_json
+from blsm.errors import BlsmError, BundleError
+from blsm.files import write_atomically
+from blsm.latency_model import BlockSurrogate, LatencyModel
+from blsm.profiles import Fingerprint
+from blsm.surrogates import regressor_class
+
+FORMAT = "blsm latency model"
+SCHEMA = 1
+_MANIFEST = "manifest.json"
+_FITTED = "fitted.json"
+#: Nothing in a bundle is larger: a zip can claim to hold any amount.
+_LARGEST_MEMBER = 256 << 20
+
+
+def save(model: LatencyModel, path: str | Path) -> None:
+    """Writes a latency model as a bundle, atomically.
+
+    Raises:
+        BundleError: the file can't be written; an older bundle of this name is left as it was.
+    """
+    members: dict[str, bytes] = {}
+    surrogates: dict[str, Any] = {}
+    for family, surrogate in model.surrogates.items():
+        files = {**surrogate.regressor.to_files(), _FITTED: json.dumps(sorted(surrogate.fitted)).encode()}
+        members |= {f"{family}/{name}": content for name, content in files.items()}
+        surrogates[family] = {
+            "regressor": surrogate.regressor.name,
+            "files": list(files),
+            "parameters": list(block_family(family).parameters),
+            "domain": {name: domain.to_json() for name, domain in surrogate.domain.items()},
+            "deviation": surrogate.deviation,
+            "metrics": dict(surrogate.metrics),
+        }
+    manifest = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "blsm_version": __version__,
+        "device": model.device,
+        "fingerprint": model.fingerprint.to_json(),
+        "dispatch_ms": model.dispatch_ms,
+        "surrogates": surrogates,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {_MANIFEST: json.dumps(manifest, indent=1).encode(), **members}.items():
+            # A fixed time: the same model gives the same bytes.
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, content)
+    write_atomically(Path(path), buffer.getvalue(), BundleError)
+
+
+def load(path: str | Path) -> LatencyModel:
+    """Reads a bundle. Executes nothing from it.
+
+    Raises:
+        BundleError: the file is missing, empty, truncated, damaged, no bundle, or of a newer schema; or it needs a
+            block family or regressor that is not installed.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(_member(archive, path, _MANIFEST))
+            _check_schema(manifest, path)
+            checksums = manifest["sha256"]
+            members = {name: _member(archive, path, name, checksums[name]) for name in checksums}
+        return _model(manifest, members, path)
+    except FileNotFoundError:
+        raise BundleError(f"no latency model at {path}: make one with `blsm fit -o {path}`") from None
+    except BundleError:
+        raise
+    except zipfile.BadZipFile:
+        size = path.stat().st_size
+        what = "it is empty" if size == 0 else "it is truncated or no blsm bundle"
+        raise BundleError(f"cannot read {path}: {what}") from None
+    except BlsmError as error:
+        raise BundleError(f"cannot read {path}: {error}") from None
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"cannot read {path}: it is damaged ({type(error).__name__}: {error})") from None
+
+
+def _member(archive: zipfile.ZipFile, path: Path, name: str, sha256: str | None = None) -> bytes:
+    try:
+        if archive.getinfo(name).file_size > _LARGEST_MEMBER:
+            raise BundleError(f"cannot read {path}: {name} is larger than any member of a bundle")
+        content = archive.read(name)
+    except KeyError:
+        what = "it is no blsm bundle" if name == _MANIFEST else f"it is damaged ({name} is missing)"
+        raise BundleError(f"cannot read {path}: {what}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise BundleError(f"cannot read {path}: it is damaged ({error})") from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(f"cannot read {path}: it is damaged (checksum of {name})")
+    return content
+
+
+def _check_schema(manifest: Any, path: Path) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"cannot read {path}: it is no blsm bundle")
+    schema = manifest.get("schema")
+    if not isinstance(schema, int):
+        raise BundleError(f"cannot read {path}: it is damaged (no schema number)")
+    if schema > SCHEMA:
+        raise BundleError(
+            f"{path} has schema {schema} (written by blsm {manifest.get('blsm_version')}), this blsm reads up to "
+            f"{SCHEMA}: upgrade blsm (pip install -U blsm)"
+        )
+
+
+def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> LatencyModel:
+    surrogates = {}
+    for family, data in manifest["surrogates"].items():
+        parameters = list(block_family(family).parameters)
+        if data["parameters"] != parameters:
+            raise BundleError(
+                f"{path} was fitted on another {family} than the installed one: its parameters are "
+                f"{', '.join(data['parameters'])}, here {', '.join(parameters)}"
+            )
+        domain: Space = {name: domain_from_json(value) for name, value in data["domain"].items()}
+        files = {name: members[f"{family}/{name}"] for name in data["files"]}
+        surrogates[family] = BlockSurrogate(
+            regressor_class(data["regressor"]).from_files(files),
+            {name: domain[name] for name in parameters},
+            float(data["deviation"]),
+            dict(data["metrics"]),
+            frozenset(map(str, json.loads(files[_FITTED]))),
+        )
+    return LatencyModel(
+        str(manifest["device"]),
+        Fingerprint.from_json(manifest["fingerprint"]),
+        surrogates,
+        float(manifest["dispatch_ms"]),
+    )

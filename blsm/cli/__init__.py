@@ -1,0 +1,1 @@
+"""The command line: one module per command, each a parser and an adapter to plain functions."""

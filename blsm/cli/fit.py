@@ -1,0 +1,48 @@
+"""blsm fit"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from blsm.cli import common
+
+NAME = "fit"
+HELP = "fit one surrogate per profiled block family and save them as a latency model"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds the profiles, the regressor and the output."""
+    common.add_device(command)
+    common.add_store(command)
+    command.add_argument("-o", "--output", type=Path, required=True, help="bundle to write, e.g. edge_cpu.blsm")
+    command.add_argument(
+        "--regressor",
+        default="boosted_trees",
+        help="boosted_trees (on a roofline base, default), plain_boosted_trees (the paper's) or roofline",
+    )
+    common.add_seed(command, "the split and the regressor")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Fits, saves, and prints the figures of the test split."""
+    from blsm import bundle
+    from blsm.fitting import fit_latency_model
+    from blsm.metrics import HEADERS, Agreement, table_row
+    from blsm.profiles import ProfileStore
+
+    with ProfileStore(options.store) as store, common.progress(0, " families", "fitting") as bar:
+        model = fit_latency_model(
+            store,
+            options.device,
+            regressor=options.regressor,
+            seed=options.seed,
+            progress=lambda family: bar.set_postfix_str(family) or bar.update(),
+        )
+    bundle.save(model, options.output)
+    rows = [table_row(name, Agreement(**surrogate.metrics)) for name, surrogate in model.surrogates.items()]
+    common.print_table(rows, ("block family", *HEADERS[1:]))
+    print(
+        f"{options.output}: {options.regressor} of {model.device}, figures of the test split, dispatch cost "
+        f"{1000 * model.dispatch_ms:.2f} us"
+    )

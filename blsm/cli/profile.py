@@ -1,0 +1,103 @@
+"""blsm profile"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from blsm.cli import common
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blsm.profiles import Chain, Visit
+    from blsm.profiling import CampaignReport
+
+NAME = "profile"
+HELP = "measure sampled blocks on a device into a profile store; run again to continue"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds what to profile, where to, and how long."""
+    command.add_argument(
+        "--block",
+        required=True,
+        metavar="NAME[,NAME...]",
+        help="block families, see `blsm blocks`; `all` for every one",
+    )
+    common.add_device(command)
+    command.add_argument(
+        "--samples", type=common.positive, default=2000, help="configs of each family (default: 2000, or all there are)"
+    )
+    common.add_seed(command, "sampling and the order of visits")
+    common.add_store(command)
+    command.add_argument(
+        "--budget", type=common.duration, metavar="TIME", help="stop cleanly after this time, e.g. 20m or 1h30m"
+    )
+    common.add_protocol(command)
+    command.add_argument("--retry-failed", action="store_true", help="try blocks again that failed before")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Profiles and reports."""
+    from blsm.errors import BlsmError
+    from blsm.profiles import ProfileStore
+    from blsm.profiling import device
+
+    chains = sample_chains(options.block, options.samples, options.seed)
+    target = device(options.device)
+    with ProfileStore(options.store, create=True) as store:
+        if options.retry_failed:
+            store.clear_failures(target.name)
+        report = common.run_campaign(
+            target,
+            store,
+            chains,
+            protocol=common.protocol(options),
+            seed=options.seed,
+            budget_s=options.budget,
+            description=f"profiling on {target.name}",
+        )
+        drift = _drift(store.sentinel_visits(target.name)) if report.visits else None
+    print(summary(report, target.name, str(options.store)))
+    if drift is not None and drift > 0.1:
+        print(f"the device itself varied by {drift:.0%} (sentinel block): use a quieter machine, or more --visits")
+    if report.stopped == "interrupted":
+        raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
+
+
+def sample_chains(block: str, samples: int, seed: int) -> list[Chain]:
+    """The chains to profile: samples of each family, all families advancing together, after the dispatch probe."""
+    from blsm.blocks import block_families, block_family
+    from blsm.domains import cardinality
+    from blsm.profiles import DISPATCH_PROBE
+
+    names = list(block_families()) if block == "all" else list(dict.fromkeys(block.split(",")))
+    families = [block_family(name.strip()) for name in names]
+    placed: list[tuple[float, Chain]] = []
+    for family in families:
+        count = min(samples, cardinality(family.space()))
+        placed += [(number / count, (config,)) for number, config in enumerate(family.sample(count, seed))]
+    # A budget that runs out early has then covered each family alike.
+    placed.sort(key=lambda item: item[0])
+    return [DISPATCH_PROBE, *(chain for _, chain in placed)]
+
+
+def summary(report: CampaignReport, device: str, store: str) -> str:
+    """How a campaign went, in a few lines."""
+    lines = [
+        f"{report.complete} of {report.asked} blocks on {device} are complete in {store}; "
+        f"{report.visits} visits in {report.total_s:.0f} s: measuring {report.measuring_s:.0f} s, "
+        f"waiting for the compiler {report.waiting_s:.0f} s"
+    ]
+    if report.failed:
+        chain, reason = next(iter(report.failed.items()))
+        lines.append(f"{len(report.failed)} failed, e.g. {chain[0]}: {reason}; try them again with --retry-failed")
+    if report.stopped == "budget":
+        lines.append("the budget ran out; run the same command again to continue")
+    return "\n".join(lines)
+
+
+def _drift(visits: Sequence[Visit]) -> float:
+    minima = [visit.minimum_ns for visit in visits]
+    return max(minima) / min(minima) - 1

@@ -1,0 +1,160 @@
+"""The one feature function: config vector and analytic costs of block configs, for fitting and predicting alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Self
+
+import numpy as np
+
+from blsm.blocks import BlockConfig, BlockFamily, block_family
+from blsm.domains import Choice
+from blsm.errors import DomainError
+from blsm.operators import trace
+from blsm.operators.costs import TOTALS, Columns, CostTable
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a regressor may know of n configs of one family; see `blsm.operators.costs.CostTable`.
+
+    Attributes:
+        vectors: config vectors, float64, shape (n, parameters).
+        totals: MACs, parameters, bytes moved, output shape of the block, shape (n, 6).
+        terms: work by kind and role of operator, shape (n, len(term_names)).
+        hints: what modifies its cost, shape (n, len(hint_names)).
+        term_names: names of the terms.
+        hint_names: names of the hints.
+    """
+
+    vectors: np.ndarray
+    totals: np.ndarray
+    terms: np.ndarray
+    hints: np.ndarray
+    term_names: tuple[str, ...]
+    hint_names: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        configs: Sequence[BlockConfig],
+        term_names: Sequence[str] | None = None,
+        hint_names: Sequence[str] | None = None,
+    ) -> Self:
+        """The features of configs.
+
+        Args:
+            configs: all of one family.
+            term_names: the terms wanted, in this order; all that occur if None. A term that a block lacks is 0.
+            hint_names: likewise the hints.
+
+        Raises:
+            DomainError: the configs are of different families, or there are none.
+        """
+        if len({config.family for config in configs}) != 1:
+            raise DomainError("features need one or more configs, all of one family")
+        batch = _Batch(block_family(configs[0].family), configs)
+        tables = batch.costs(configs)
+        terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
+        hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
+        count = len(configs)
+        return cls(
+            batch.vectors,
+            _assemble([(members, table.totals) for members, table in tables], TOTALS, count),
+            _assemble([(members, table.terms) for members, table in tables], terms, count),
+            _assemble([(members, table.hints) for members, table in tables], hints, count),
+            terms,
+            hints,
+        )
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+def _assemble(parts: Sequence[tuple[np.ndarray, Columns]], names: Sequence[str], count: int) -> np.ndarray:
+    """Columns of groups of rows, by name, as one float64 table of shape (count, len(names))."""
+    # Column by column in memory: each is filled with few strided writes.
+    table = np.zeros((count, len(names)), order="F")
+    for members, columns in parts:
+        for index, name in enumerate(names):
+            if name in columns:
+                table[members, index] = columns[name]
+    return table
+
+
+class _Diverges(Exception):  # noqa: N818  # control flow, not an error
+    """A condition holds for some configs of a batch only."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        self.mask = mask
+
+
+class _Lanes(np.ndarray[Any, np.dtype[Any]]):
+    """One parameter of many configs; a condition on it must hold for all or none, else the batch is split."""
+
+    def __bool__(self) -> bool:
+        mask = self.view(np.ndarray)
+        if mask.all():
+            return True
+        if not mask.any():
+            return False
+        raise _Diverges(mask.astype(bool))
+
+
+class _Batch:
+    """Configs of one family as columns.
+
+    `operators` of a family runs once for a whole batch: parameters of integer domains are arrays, all others agree
+    within a group, and where an `if` divides the batch, both parts are traced on their own.
+    """
+
+    def __init__(self, family: BlockFamily, configs: Sequence[BlockConfig]) -> None:
+        self.family = family
+        rows = list(map(attrgetter(*family.parameters), configs))
+        values = list(zip(*rows, strict=True)) if len(family.parameters) > 1 else [tuple(rows)]
+        self.columns: dict[str, np.ndarray] = {}
+        group = np.zeros(len(configs), np.int64)
+        for (name, domain), column in zip(family.parameters.items(), values, strict=True):
+            if isinstance(domain, Choice):
+                index = {value: number for number, value in enumerate(domain.values)}
+                codes = np.array([index[value] for value in column])
+                group = group * len(domain) + codes
+                self.columns[name] = np.array([domain.encode(value) for value in domain.values])[codes]
+            else:
+                self.columns[name] = np.array(column, np.int64)
+        self.group = group
+        self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
+
+    def costs(self, configs: Sequence[BlockConfig]) -> list[tuple[np.ndarray, CostTable]]:
+        """The costs of the configs, as (indices, their costs) for groups of one structure."""
+        order = np.argsort(self.group, kind="stable")
+        starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
+        tables: list[tuple[np.ndarray, CostTable]] = []
+        for members in np.split(order, starts[1:]):
+            parameters = {
+                name: getattr(configs[members[0]], name)
+                if isinstance(self.family.parameters[name], Choice)
+                else column[members].view(_Lanes)
+                for name, column in self.columns.items()
+            }
+            try:
+                tables += self._trace(parameters, members)
+            except TypeError:
+                # A user's family that does with its parameters what arrays can't do, e.g. int(): one by one then.
+                tables += [(np.array([index]), CostTable(configs[index].graph())) for index in members]
+        return tables
+
+    def _trace(self, parameters: Mapping[str, Any], members: np.ndarray) -> list[tuple[np.ndarray, CostTable]]:
+        config = object.__new__(self.family.config_class)  # arrays are no values of the domains
+        for name, value in parameters.items():
+            object.__setattr__(config, name, value)
+        try:
+            return [(members, CostTable(trace(config.operators, config.input_shape)))]
+        except _Diverges as split:
+            parts = []
+            for mask in (split.mask, ~split.mask):
+                fewer = {k: v[mask] if isinstance(v, _Lanes) else v for k, v in parameters.items()}
+                parts += self._trace(fewer, members[mask])
+            return parts

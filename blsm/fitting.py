@@ -1,0 +1,114 @@
+"""From profiles to a latency model: split, fit one surrogate per block family, judge it on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blsm.blocks import BlockConfig
+from blsm.errors import FitError
+from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
+from blsm.metrics import Agreement
+from blsm.profiles import DISPATCH_PROBE, ProfileStore, digest, latencies
+from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
+
+#: Fewer profiles of a family say nothing: a sixth of them is for testing.
+LEAST_PROFILES = 30
+_TEST_SHARE = _VALIDATION_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the training, validation and test set."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def split(count: int, seed: int) -> Split:
+    """A random split, 70 : 15 : 15; the same seed gives the same split."""
+    order = np.random.default_rng(seed).permutation(count)
+    test, validation = round(_TEST_SHARE * count), round(_VALIDATION_SHARE * count)
+    return Split(order[test + validation :], order[test : test + validation], order[:test])
+
+
+def fit_latency_model(
+    store: ProfileStore,
+    device: str,
+    *,
+    regressor: str = DEFAULT_REGRESSOR,
+    seed: int = 0,
+    families: Sequence[str] | None = None,
+    progress: Callable[[str], None] = lambda family: None,
+) -> LatencyModel:
+    """Fits one surrogate per block family on the profiles of a device.
+
+    Hyperparameters are chosen on the validation split and the figures come from the test split, which the fitted
+    regressor has not seen.
+
+    Args:
+        store: the profiles.
+        device: name of the device.
+        regressor: name of the regressor.
+        seed: of the split and the regressor.
+        families: the families to fit; all that were profiled if None.
+        progress: called with each family before it is fitted.
+
+    Raises:
+        FitError: a family has too few profiles, or the dispatch cost was not measured.
+        StoreError: the store has no profiles of the device.
+        UnknownRegressorError: no regressor of this name.
+    """
+    make = regressor_class(regressor)
+    fingerprint = store.fingerprint(device)
+    measured = latencies(store.profiles(device))
+    dispatch_ms = measured.get(DISPATCH_PROBE)
+    if dispatch_ms is None:
+        raise FitError(
+            f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
+        )
+    blocks: dict[str, dict[BlockConfig, float]] = {}
+    for chain, latency_ms in measured.items():
+        if len(chain) == 1:
+            blocks.setdefault(chain[0].family, {})[chain[0]] = latency_ms
+    # The dispatch probe alone makes no family of its own.
+    if blocks.get(DISPATCH_PROBE[0].family, {}).keys() == {DISPATCH_PROBE[0]}:
+        del blocks[DISPATCH_PROBE[0].family]
+    wanted = list(blocks) if families is None else list(families)
+    if not wanted:
+        raise FitError(f"{store.path} has no measured blocks of {device}; profile some with `blsm profile`")
+    for family in wanted:
+        count = len(blocks.get(family, {}))
+        if count < LEAST_PROFILES:
+            raise FitError(
+                f"{count} profiles of {family} on {device} are too few to fit, {LEAST_PROFILES} are the least; run "
+                f"`blsm profile --block {family} --device {device} --store {store.path} --samples {10 * LEAST_PROFILES}`"
+            )
+    surrogates = {}
+    for family in wanted:
+        progress(family)
+        surrogates[family] = _fit_family(make(), blocks[family], seed)
+    return LatencyModel(device, fingerprint, surrogates, dispatch_ms)
+
+
+def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: int) -> BlockSurrogate:
+    configs = list(measured)
+    latency_ms = np.array(list(measured.values()))
+    parts = split(len(configs), seed)
+
+    def part(indices: np.ndarray) -> tuple[list[BlockConfig], np.ndarray]:
+        return [configs[index] for index in indices], latency_ms[indices]
+
+    regressor.fit(*part(parts.train), *part(parts.validation), seed)
+    test, test_ms = part(parts.test)
+    predicted_ms = regressor.predict(test)
+    return BlockSurrogate(
+        regressor,
+        profiled_domain(configs),
+        float(np.sqrt(np.mean(np.square(test_ms / predicted_ms - 1)))),
+        Agreement.of(predicted_ms, test_ms).to_json(),
+        frozenset(digest((configs[index],)) for index in (*parts.train, *parts.validation)),
+    )

@@ -1,0 +1,141 @@
+"""Analytic costs of operator graphs, for one config or, with arrays in place of numbers, for many at once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from blsm.operators.graph import Operator, OperatorGraph
+
+#: Costs count float32; a device of another precision moves a fixed share of it, which a fit absorbs.
+BYTES_PER_ELEMENT = 4
+#: Matrix kernels work on tiles of pixels x channels, and a started tile costs as much as a full one. Which tile a
+#: device has is not known beforehand: the fit chooses among these (Arm NEON 4x8 to 6x16, AVX512 7x32, and in between).
+TILES = ((1, 16), (4, 8), (6, 16), (7, 32), (8, 16))
+#: Sizes of caches, bytes: activations beyond them cost more to move.
+CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
+
+#: Totals over a block.
+TOTALS = ("macs", "params", "bytes", "output_height", "output_width", "output_channels")
+
+Columns = dict[str, Any]
+
+
+def macs(operator: Operator, inputs: list[Operator]) -> Any:
+    """Multiply-accumulates of one operator: convolutions and dense layers count, all else is 0 by convention."""
+    if operator.kind in ("conv", "depthwise_conv", "dense"):
+        return math.prod(operator.shape) * _taps(operator, inputs)
+    return 0
+
+
+def params(operator: Operator, inputs: list[Operator]) -> Any:
+    """Parameters of one operator as Keras counts them, moving statistics included."""
+    channels = operator.shape[-1]
+    if operator.kind in ("conv", "depthwise_conv", "dense"):
+        bias = channels if operator.attributes["use_bias"] else 0
+        return _taps(operator, inputs) * channels + bias
+    return 4 * channels if operator.kind == "batch_norm" else 0
+
+
+def _taps(operator: Operator, inputs: list[Operator]) -> Any:
+    """Multiply-accumulates for one element of the output."""
+    area = operator.attributes.get("kernel_size", 1) ** 2
+    return area if operator.kind == "depthwise_conv" else area * inputs[0].shape[-1]
+
+
+def total_macs(graph: OperatorGraph) -> Any:
+    """Multiply-accumulates of a graph."""
+    return sum(macs(op, graph.inputs_of(op)) for op in graph.operators)
+
+
+def total_params(graph: OperatorGraph) -> Any:
+    """Parameters of a graph as Keras counts them."""
+    return sum(params(op, graph.inputs_of(op)) for op in graph.operators)
+
+
+class CostTable:
+    """The costs of n configs that share one structure.
+
+    Attributes:
+        totals: `TOTALS` of the whole block.
+        terms: work by kind and role of operator, e.g. `project.macs`; latency is about a weighted sum of them.
+        hints: what makes the weights differ from block to block, e.g. `project.waste_7x32`, the share of a tile's work
+            that is thrown away.
+
+    Args:
+        graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).
+    """
+
+    def __init__(self, graph: OperatorGraph) -> None:
+        self.terms: Columns = {"constant": 1.0}
+        self.hints: Columns = {}
+        total_bytes: Any = 0
+        for op in graph.operators[1:]:
+            inputs = graph.inputs_of(op)
+            moved_in = BYTES_PER_ELEMENT * sum(math.prod(source.shape) for source in inputs)
+            moved_out = BYTES_PER_ELEMENT * math.prod(op.shape)
+            if op.kind == "batch_norm" and inputs[0].kind in ("conv", "depthwise_conv", "dense"):
+                continue  # folded into the operator before it
+            total_bytes = total_bytes + moved_in + moved_out + BYTES_PER_ELEMENT * params(op, inputs)
+            self._add("operators", 1.0)
+            if op.kind == "depthwise_conv":
+                self._add_depthwise(op, inputs)
+            elif op.kind in ("conv", "dense"):
+                self._add_matrix(op, inputs, moved_in, moved_out)
+            else:
+                self._add(f"{op.attributes.get('function', op.kind)}.bytes", moved_in + moved_out)
+            for size in CACHES:
+                self._add(f"bytes_beyond_{size >> 10}k", np.maximum(0, moved_in + moved_out - size))
+        height, width, channels = (1, 1, *graph.output_shape)[-3:]
+        values = (total_macs(graph), total_params(graph), total_bytes, height, width, channels)
+        self.totals: Columns = dict(zip(TOTALS, values, strict=True))
+
+    def _add(self, name: str, amount: Any) -> None:
+        self.terms[name] = self.terms.get(name, 0) + amount
+
+    def _add_depthwise(self, op: Operator, inputs: list[Operator]) -> None:
+        height, width, channels = op.shape
+        kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
+        # Kernels of different size and strides are different code: each gets weights of its own.
+        role = f"{op.role}_{kernel}s{strides}" if isinstance(kernel, int) and isinstance(strides, int) else op.role
+        pixels = height * width
+        self._add(f"{role}.macs", pixels * _rounded(channels, 16) * kernel**2)
+        self._add(f"{role}.pixels", pixels)
+        self._add(f"{role}.weights", channels * kernel**2)
+        self._add(f"{role}.input", math.prod(inputs[0].shape))
+        self._hint(op, weights=channels * kernel**2, inputs=math.prod(inputs[0].shape), outputs=pixels * channels)
+
+    def _add_matrix(self, op: Operator, inputs: list[Operator], moved_in: Any, moved_out: Any) -> None:
+        depth = _taps(op, inputs)
+        columns = op.shape[-1]
+        rows = math.prod(op.shape[:-1])
+        # A matrix-vector product is bound by its weights, and a 1x1 convolution needs no gathering of pixels.
+        is_vector = op.kind == "dense" or (op.shape[0] == 1 and op.shape[1] == 1)
+        role = (
+            f"{op.role}.vector" if is_vector else f"{op.role}.{'1x1' if op.attributes['kernel_size'] == 1 else 'kxk'}"
+        )
+        self._add(f"{role}.macs", rows * columns * depth)
+        self._add(f"{role}.weights", columns * depth)
+        self._hint(op, weights=columns * depth, inputs=moved_in, outputs=moved_out, columns=columns, depth=depth)
+        if is_vector:
+            return
+        self._add(f"{role}.input", moved_in)
+        self._add(f"{role}.output", moved_out)
+        for tile_rows, tile_columns in TILES:
+            tiles = -(-rows // tile_rows) * -(-columns // tile_columns)
+            self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
+            self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
+        self._hint(op, **{f"rows_{size}": _rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
+        self._hint(
+            op, **{f"columns_{size}": _rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
+        )
+
+    def _hint(self, op: Operator, **values: Any) -> None:
+        for name, value in values.items():
+            self.hints[f"{op.role}.{name}"] = value
+
+
+def _rounded(value: Any, multiple: int) -> Any:
+    return -(-value // multiple) * multiple

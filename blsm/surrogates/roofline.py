@@ -1,0 +1,61 @@
+"""The roofline base: latency as a non-negative sum of work, each kind at a speed of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+
+from blsm.features import Features
+from blsm.surrogates.base import Regressor, to_json
+
+#: No block is faster than this, milliseconds: it keeps logarithms of predictions finite.
+_LEAST_MS = 1e-6
+
+
+class Roofline(Regressor):
+    """Non-negative least squares of latency on the cost terms, rows weighted by 1 / latency.
+
+    Attributes:
+        weights: milliseconds for one unit of each of `term_names`, positive.
+    """
+
+    name: ClassVar[str] = "roofline"
+
+    def __init__(self) -> None:
+        self.hint_names = ()
+        self.weights = np.zeros(0)
+
+    def _fit(self, features: Features, latency_ms: np.ndarray, train_count: int, seed: int) -> None:
+        from scipy.optimize import nnls
+
+        relative = features.terms / latency_ms[:, None]
+        scale = relative.max(axis=0)
+        scale[scale == 0] = 1.0
+        weights = nnls(relative / scale, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[0] / scale
+        used = weights > 0
+        self.weights = weights[used]
+        self.term_names = tuple(name for name, use in zip(features.term_names, used, strict=True) if use)
+
+    def _predict(self, features: Features) -> np.ndarray:
+        return self.parts(features).sum(axis=1).clip(_LEAST_MS)
+
+    def parts(self, features: Features) -> np.ndarray:
+        """Milliseconds of each term, shape (n, len(term_names)); `features` may have other terms too."""
+        assert self.term_names is not None
+        columns = {name: index for index, name in enumerate(features.term_names)}
+        return features.terms[:, [columns[name] for name in self.term_names]] * self.weights
+
+    def to_files(self) -> dict[str, bytes]:
+        assert self.term_names is not None
+        return {"roofline.json": to_json(dict(zip(self.term_names, self.weights.tolist(), strict=True)))}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        weights = json.loads(files["roofline.json"])
+        base = cls()
+        base.term_names = tuple(weights)
+        base.weights = np.array([float(weight) for weight in weights.values()])
+        return base

@@ -1,0 +1,40 @@
+"""Timing one Keras model."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blsm.profiling import machine
+from blsm.profiling.devices.base import Device, Protocol
+
+from blsm.errors import DeviceError
+from blsm.profiles import Visit
+
+if TYPE_CHECKING:
+    import keras
+
+
+def measure_model(model: keras.Model, device: Device, protocol: Protocol | None = None) -> list[Visit]:
+    """Times a Keras model; its latency is the minimum over all visits.
+
+    Args:
+        model: with a fixed input shape, batch axis aside.
+        device: measures it.
+        protocol: how to time.
+
+    Raises:
+        DeviceError: the device is not usable here, or the model can't be compiled or run on it.
+    """
+    protocol = protocol or Protocol()
+    if (lacking := device.missing()) is not None:
+        raise DeviceError(f"{device.name} is not usable here: {lacking}")
+    for tensor in model.inputs:
+        if None in tensor.shape[1:]:
+            raise DeviceError(f"the model's input shape {tensor.shape} is open: only its batch axis may be None")
+    core, _ = machine.split_cores()
+    with tempfile.TemporaryDirectory() as folder, device.open(core) as session:
+        artifact = Path(folder) / f"model{device.suffix}"
+        device.compile(model, artifact)
+        return [session.visit(artifact, protocol) for _ in range(protocol.visits)]
