@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 from blsm.errors import DomainError
 
 Value = int | float | bool | str

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.errors import FingerprintError, FitError
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
@@ -23,8 +24,8 @@ class Comparison:
         inside: share of the measurements within the model's 90 % interval; None for blocks.
     """
 
-    predicted_ms: np.ndarray
-    measured_ms: np.ndarray
+    predicted_ms: Array
+    measured_ms: Array
     inside: float | None = None
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
@@ -29,10 +30,10 @@ class Features:
         hint_names: names of the hints.
     """
 
-    vectors: np.ndarray
-    totals: np.ndarray
-    terms: np.ndarray
-    hints: np.ndarray
+    vectors: Array
+    totals: Array
+    terms: Array
+    hints: Array
     term_names: tuple[str, ...]
     hint_names: tuple[str, ...]
 
@@ -73,7 +74,7 @@ class Features:
         return len(self.vectors)
 
 
-def _assemble(parts: Sequence[tuple[np.ndarray, Columns]], names: Sequence[str], count: int) -> np.ndarray:
+def _assemble(parts: Sequence[tuple[Array, Columns]], names: Sequence[str], count: int) -> Array:
     """Columns of groups of rows, by name, as one float64 table of shape (count, len(names))."""
     # Column by column in memory: each is filled with few strided writes.
     table = np.zeros((count, len(names)), order="F")
@@ -87,7 +88,7 @@ def _assemble(parts: Sequence[tuple[np.ndarray, Columns]], names: Sequence[str],
 class _Diverges(Exception):  # noqa: N818  # control flow, not an error
     """A condition holds for some configs of a batch only."""
 
-    def __init__(self, mask: np.ndarray) -> None:
+    def __init__(self, mask: Array) -> None:
         self.mask = mask
 
 
@@ -114,7 +115,7 @@ class _Batch:
         self.family = family
         rows = list(map(attrgetter(*family.parameters), configs))
         values = list(zip(*rows, strict=True)) if len(family.parameters) > 1 else [tuple(rows)]
-        self.columns: dict[str, np.ndarray] = {}
+        self.columns: dict[str, Array] = {}
         group = np.zeros(len(configs), np.int64)
         for (name, domain), column in zip(family.parameters.items(), values, strict=True):
             if isinstance(domain, Choice):
@@ -127,11 +128,11 @@ class _Batch:
         self.group = group
         self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
 
-    def costs(self, configs: Sequence[BlockConfig]) -> list[tuple[np.ndarray, CostTable]]:
+    def costs(self, configs: Sequence[BlockConfig]) -> list[tuple[Array, CostTable]]:
         """The costs of the configs, as (indices, their costs) for groups of one structure."""
         order = np.argsort(self.group, kind="stable")
         starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
-        tables: list[tuple[np.ndarray, CostTable]] = []
+        tables: list[tuple[Array, CostTable]] = []
         for members in np.split(order, starts[1:]):
             parameters = {
                 name: getattr(configs[members[0]], name)
@@ -146,7 +147,7 @@ class _Batch:
                 tables += [(np.array([index]), CostTable(configs[index].graph())) for index in members]
         return tables
 
-    def _trace(self, parameters: Mapping[str, Any], members: np.ndarray) -> list[tuple[np.ndarray, CostTable]]:
+    def _trace(self, parameters: Mapping[str, Any], members: Array) -> list[tuple[Array, CostTable]]:
         config = object.__new__(self.family.config_class)  # arrays are no values of the domains
         for name, value in parameters.items():
             object.__setattr__(config, name, value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
@@ -23,9 +24,9 @@ _TEST_SHARE = _VALIDATION_SHARE = 0.15
 class Split:
     """Indices of the training, validation and test set."""
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
+    train: Array
+    validation: Array
+    test: Array
 
 
 def split(count: int, seed: int) -> Split:
@@ -83,9 +84,10 @@ def fit_latency_model(
     for family in wanted:
         count = len(blocks.get(family, {}))
         if count < LEAST_PROFILES:
+            command = f"blsm profile --block {family} --device {device} --store {store.path}"
             raise FitError(
                 f"{count} profiles of {family} on {device} are too few to fit, {LEAST_PROFILES} are the least; run "
-                f"`blsm profile --block {family} --device {device} --store {store.path} --samples {10 * LEAST_PROFILES}`"
+                f"`{command} --samples {10 * LEAST_PROFILES}`"
             )
     surrogates = {}
     for family in wanted:
@@ -99,7 +101,7 @@ def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: 
     latency_ms = np.array(list(measured.values()))
     parts = split(len(configs), seed)
 
-    def part(indices: np.ndarray) -> tuple[list[BlockConfig], np.ndarray]:
+    def part(indices: Array) -> tuple[list[BlockConfig], Array]:
         return [configs[index] for index in indices], latency_ms[indices]
 
     regressor.fit(*part(parts.train), *part(parts.validation), seed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.blocks import BlockConfig, block_family
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
@@ -120,7 +121,7 @@ class LatencyModel:
     dispatch_ms: float
     _cache: dict[BlockConfig, _Cached] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def predict(self, configs: Sequence[BlockConfig]) -> np.ndarray:
+    def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies of isolated blocks.
 
         Args:
@@ -140,7 +141,7 @@ class LatencyModel:
             latency_ms[members] = regressor.predict([configs[index] for index in members])
         return latency_ms
 
-    def latencies(self, networks: Sequence[Sequence[BlockConfig]]) -> np.ndarray:
+    def latencies(self, networks: Sequence[Sequence[BlockConfig]]) -> Array:
         """Latencies of many networks at once, without intervals and breakdown.
 
         Args:

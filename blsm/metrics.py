@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from blsm._types import Array
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Agreement:
     bias: float
 
     @classmethod
-    def of(cls, predicted_ms: Sequence[float] | np.ndarray, measured_ms: Sequence[float] | np.ndarray) -> Agreement:
+    def of(cls, predicted_ms: Sequence[float] | Array, measured_ms: Sequence[float] | Array) -> Agreement:
         """Compares two sequences of equal length, at least 2, in milliseconds."""
         from scipy.stats import pearsonr, spearmanr
 
@@ -50,6 +52,11 @@ class Agreement:
     def to_json(self) -> dict[str, float]:
         """The figures as JSON data."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, float]) -> Agreement:
+        """Inverse of `to_json`."""
+        return cls(count=int(data["count"]), **{name: value for name, value in data.items() if name != "count"})
 
 
 HEADERS = ("", "n", "Spearman", "Pearson", "MAPE %", "within 5 %", "within 10 %", "sum ratio")

@@ -11,10 +11,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from blsm.profiling import machine
 from blsm.profiling.compiler import CompileProcess
@@ -34,9 +34,10 @@ SENTINEL: Chain = (
 )
 _SENTINEL_INTERVAL_S = 20.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
-_WINDOW = 1024
-#: Visits of other chains between two visits of one.
-_GAP = 16
+_WINDOW = 512
+#: Visits of other chains between two visits of one: a quarter of a minute or more. A machine has slow spells, and small
+#: blocks a slow mode that lasts for seconds; visits closer together would all fall into the same.
+_GAP = 300
 #: How often to look at the clock while nothing is compiled yet.
 _POLL_S = 0.5
 
@@ -103,7 +104,11 @@ class Campaign:
         self.store = store
         self.protocol = protocol or Protocol()
         self.progress = progress
+        if device.deterministic:
+            self.protocol = replace(self.protocol, visits=1)
         self._random = random.Random(seed)
+        #: Held while something runs that must not share the machine.
+        self._machine: AbstractContextManager[Any] = threading.Lock() if device.exclusive else nullcontext()
 
     def run(self, chains: Iterable[Chain], budget_s: float | None = None) -> CampaignReport:
         """Visits every chain until it has its visits.
@@ -168,7 +173,7 @@ class Campaign:
 
     def _run(self, tasks: list[_Task], folder: Path, report: CampaignReport, deadline: float) -> None:
         core, others = machine.split_cores()
-        compilers = _Compilers(self.device, others, folder / "compiler.log")
+        compilers = _Compilers(self.device, others, folder / "compiler.log", self._machine)
         sentinel = _Task(SENTINEL, 1, folder / f"sentinel{self.device.suffix}")
         sentinel_due = 0.0
         ready: list[_Task] = []
@@ -181,25 +186,24 @@ class Campaign:
                     report.stopped = "budget"
                     return
                 if now >= sentinel_due:
-                    visit = session.visit(sentinel.artifact, self.protocol)
+                    with self._machine:
+                        visit = session.visit(sentinel.artifact, self.protocol)
                     self.store.add_sentinel_visit(self.device.name, visit)
                     sentinel_due = now + _SENTINEL_INTERVAL_S
                 task = self._choose(ready, report.visits, bool(compilers.pending))
-                if task is None:
-                    before = time.monotonic()
-                    arrived = [compilers.wait(_POLL_S)]
-                    report.waiting_s += time.monotonic() - before
+                if task is not None and self._visit(session, task, report):
+                    ready.remove(task)
+                    compilers.release(task)
+                before = time.monotonic()
+                compiled = compilers.wait(_POLL_S if task is None else 0)
+                report.waiting_s += time.monotonic() - before
+                if compiled is None:
+                    continue
+                if compiled.error is None:
+                    ready.append(compiled)
                 else:
-                    if self._visit(session, task, report):
-                        ready.remove(task)
-                        compilers.release(task)
-                    arrived = [compilers.wait(0)]
-                for compiled in filter(None, arrived):
-                    if compiled.error is None:
-                        ready.append(compiled)
-                    else:
-                        self._fail(compiled, compiled.error, report)
-                        compilers.release(compiled)
+                    self._fail(compiled, compiled.error, report)
+                    compilers.release(compiled)
 
     def _choose(self, ready: list[_Task], now: int, more: bool) -> _Task | None:
         """The next task to visit, at random among those not visited just now; None to wait for more."""
@@ -212,7 +216,8 @@ class Campaign:
         """Visits a task; returns whether it is settled, by its last visit or by failing."""
         before = time.monotonic()
         try:
-            visit = session.visit(task.artifact, self.protocol)
+            with self._machine:
+                visit = session.visit(task.artifact, self.protocol)
         except DeviceError as error:
             self._fail(task, str(error), report)
             return True
@@ -227,7 +232,7 @@ class Campaign:
         return task.visits_left == 0
 
     def _fail(self, task: _Task, reason: str, report: CampaignReport) -> None:
-        logger.warning("%s failed: %s", task.blocks, reason)
+        logger.info("%s failed: %s", task.blocks, reason)
         self.store.add_failure(self.device.name, task.blocks, reason)
         report.failed[task.blocks] = reason
         self.progress(task.visits_left)
@@ -236,7 +241,8 @@ class Campaign:
 class _Compilers:
     """Compiles tasks on threads, each with a process of its own, a bounded number ahead of the measuring."""
 
-    def __init__(self, device: Device, cores: Sequence[int], log: Path) -> None:
+    def __init__(self, device: Device, cores: Sequence[int], log: Path, machine: AbstractContextManager[Any]) -> None:
+        self._machine = machine
         self._processes = [CompileProcess(device, cores, log) for _ in range(max(1, len(cores)))]
         self._threads: list[threading.Thread] = []
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
@@ -270,7 +276,8 @@ class _Compilers:
             if self._closing.is_set():
                 return
             try:
-                process.compile(task.blocks, task.artifact)
+                with self._machine:
+                    process.compile(task.blocks, task.artifact)
             except DeviceError as error:
                 task.error = str(error)
             except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits

@@ -12,7 +12,6 @@ from pathlib import Path
 from blsm.profiling.devices.base import Device
 
 from blsm.errors import BlsmError, DeviceError, StoreError
-from blsm.network import build_network
 from blsm.profiles import Chain
 
 #: Graph functions pile up inside TensorFlow: a fresh process now and then keeps memory flat. (keras' clear_session
@@ -101,11 +100,8 @@ def _serve(device: Device, connection: Connection[object, tuple[Chain, Path]], c
 
 def _compile(device: Device, blocks: Chain, artifact: Path) -> BlsmError | None:
     """Compiles; returns what went wrong, None if nothing did."""
-    import keras
-
     try:
-        keras.utils.set_random_seed(0)
-        device.compile(build_network(blocks), artifact)
+        device.compile_blocks(blocks, artifact)
     except BlsmError as error:
         return error
     except OSError as error:  # not the chain's fault: it must not count as its failure

@@ -13,7 +13,8 @@ def cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    fields = dict((part.strip() for part in line.split(":", 1)) for line in lines if ":" in line)
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in pairs}
     # Virtual machines often name the vendor only: family and model tell generations apart.
     parts = [fields.get("model name", platform.machine())]
     parts += [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]

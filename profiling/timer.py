@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,27 @@ from blsm.errors import DeviceError
 from blsm.profiles import Visit
 
 
-class WorkerSession(Session):
-    """Times artifacts in a worker process.
+def worker_command(runner: str, options: Mapping[str, Any], core: int | None) -> list[str]:
+    """The command that starts a worker on this machine.
 
     Args:
         runner: name of the worker's runner, e.g. `litert`.
         options: its arguments.
         core: CPU core that the worker runs on; any if None.
     """
+    command = [sys.executable, worker.__file__, runner, "--options", json.dumps(dict(options))]
+    return command if core is None else [*command, "--core", str(core)]
 
-    def __init__(self, runner: str, options: Mapping[str, Any], core: int | None) -> None:
-        self._command = [sys.executable, worker.__file__, runner, "--options", json.dumps(dict(options))]
-        if core is not None:
-            self._command += ["--core", str(core)]
+
+class WorkerSession(Session):
+    """Times artifacts in a worker process.
+
+    Args:
+        command: starts the worker, see `worker_command`.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the session
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -42,7 +42,7 @@ def time_invocations(
     clock = time.perf_counter_ns
     for _ in range(warmup):
         invoke()
-    samples = []
+    samples: list[int] = []
     deadline = clock() + int(max_visit_s * 1e9) if max_visit_s is not None else None
     while len(samples) < invocations:
         start = clock()

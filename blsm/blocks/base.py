@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.domains import Choice, Domain, Integers, Space, SpaceDomain, Value, sample_space
 from blsm.errors import DomainError
 from blsm.operators import Cursor, NoMatch, OperatorGraph, Tensor, trace
@@ -99,21 +100,28 @@ class BlockConfig:
         """Parameter name -> value, in order."""
         return {name: getattr(self, name) for name in block_parameters(type(self))}
 
-    def to_vector(self) -> np.ndarray:
+    def to_vector(self) -> Array:
         """The config as float64, shape (number of parameters,)."""
         domains = block_parameters(type(self))
         return np.array([domain.encode(getattr(self, name)) for name, domain in domains.items()])
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=4096)
 def _graph(config: BlockConfig) -> OperatorGraph:
     return trace(config.operators, config.input_shape)
 
 
-@cache
+#: Looked up at every construction of a config.
+_parameters: dict[type[BlockConfig], Mapping[str, Domain]] = {}
+
+
 def block_parameters(config_class: type[BlockConfig]) -> Mapping[str, Domain]:
     """Parameter name -> domain of a config class, in order."""
-    return MappingProxyType({field.name: field.metadata["domain"] for field in dataclasses.fields(config_class)})
+    known = _parameters.get(config_class)
+    if known is None:
+        domains = {field.name: field.metadata["domain"] for field in dataclasses.fields(config_class)}
+        known = _parameters[config_class] = MappingProxyType(domains)
+    return known
 
 
 class BlockFamily:
@@ -153,7 +161,7 @@ class BlockFamily:
             raise DomainError(f"{self.name}: {' and '.join(said)}; its parameters are {', '.join(self.parameters)}")
         return self.config_class(**values)
 
-    def from_vector(self, vector: Sequence[float] | np.ndarray) -> BlockConfig:
+    def from_vector(self, vector: Sequence[float] | Array) -> BlockConfig:
         """Inverse of a config's `to_vector`.
 
         Raises:

@@ -20,5 +20,6 @@ def run(options: argparse.Namespace) -> None:
     rows = []
     for name, make in devices().items():
         missing = make().missing()
-        rows.append((name, "yes" if missing is None else f"no: {missing}", make.summary))
-    print_table(rows, ("device", "usable here", "what it is"))
+        choices = ", ".join(f"{option}: {domain}" for option, domain in make.options.items())
+        rows.append((name, "yes" if missing is None else f"no: {missing}", choices, make.summary))
+    print_table(rows, ("device", "usable here", "options", "what it is"))

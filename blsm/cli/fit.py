@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
             progress=lambda family: bar.set_postfix_str(family) or bar.update(),
         )
     bundle.save(model, options.output)
-    rows = [table_row(name, Agreement(**surrogate.metrics)) for name, surrogate in model.surrogates.items()]
+    rows = [table_row(name, Agreement.from_json(surrogate.metrics)) for name, surrogate in model.surrogates.items()]
     common.print_table(rows, ("block family", *HEADERS[1:]))
     print(
         f"{options.output}: {options.regressor} of {model.device}, figures of the test split, dispatch cost "

@@ -11,6 +11,8 @@ from blsm.cli import common
 if TYPE_CHECKING:
     from blsm.latency_model import LatencyEstimate
 
+_INPUT_SHAPE = ("height", "width", "in_channels")
+
 NAME = "predict"
 HELP = "predict the latency of a Keras model, block by block, without the device"
 
@@ -48,9 +50,7 @@ def print_estimate(estimate: LatencyEstimate, device: str) -> None:
             str(number),
             block.config.family,
             "x".join(map(str, block.config.input_shape)),
-            " ".join(
-                f"{k}={v}" for k, v in block.config.to_dict().items() if k not in ("height", "width", "in_channels")
-            ),
+            " ".join(f"{k}={v}" for k, v in block.config.to_dict().items() if k not in _INPUT_SHAPE),
             f"{block.latency_ms:.4f}",
             f"{block.latency_ms / estimate.latency_ms:.1%}",
             "" if block.in_domain else "outside the profiled domain",
@@ -60,8 +60,8 @@ def print_estimate(estimate: LatencyEstimate, device: str) -> None:
     rows.append(("", "dispatch", "", "", f"{estimate.dispatch_ms:.4f}", "", ""))
     common.print_table(rows, ("", "block", "input", "parameters", "ms", "share", ""))
     print(
-        f"\n{estimate.latency_ms:.4f} ms on {device}, 90 % interval {estimate.low_ms:.4f} to {estimate.high_ms:.4f} ms, "
-        f"coverage {estimate.coverage:.0%}"
+        f"\n{estimate.latency_ms:.4f} ms on {device}, 90 % interval {estimate.low_ms:.4f} to {estimate.high_ms:.4f} "
+        f"ms, coverage {estimate.coverage:.0%}"
     )
     if estimate.unmatched:
         print(f"not covered, counted as 0 ms: {', '.join(map(str, estimate.unmatched))}")

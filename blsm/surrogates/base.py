@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.features import Features
 
@@ -29,9 +30,9 @@ class Regressor(ABC):
     def fit(
         self,
         train: Sequence[BlockConfig],
-        train_ms: np.ndarray,
+        train_ms: Array,
         validation: Sequence[BlockConfig],
-        validation_ms: np.ndarray,
+        validation_ms: Array,
         seed: int,
     ) -> None:
         """Chooses hyperparameters on the validation set, then learns from both sets.
@@ -46,16 +47,16 @@ class Regressor(ABC):
         features = Features.of([*train, *validation], self.term_names, self.hint_names)
         self._fit(features, np.concatenate([train_ms, validation_ms]), len(train), seed)
 
-    def predict(self, configs: Sequence[BlockConfig]) -> np.ndarray:
+    def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies in milliseconds, float64, shape (len(configs),)."""
         return self._predict(Features.of(configs, self.term_names, self.hint_names))
 
     @abstractmethod
-    def _fit(self, features: Features, latency_ms: np.ndarray, train_count: int, seed: int) -> None:
+    def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
         """Fits; the first `train_count` rows are the training set, the rest is for validation."""
 
     @abstractmethod
-    def _predict(self, features: Features) -> np.ndarray:
+    def _predict(self, features: Features) -> Array:
         """Predicts from features that have `term_names` and `hint_names`."""
 
     @abstractmethod

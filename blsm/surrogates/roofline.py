@@ -8,11 +8,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.features import Features
 from blsm.surrogates.base import Regressor, to_json
 
 #: No block is faster than this, milliseconds: it keeps logarithms of predictions finite.
-_LEAST_MS = 1e-6
+LEAST_MS = 1e-6
 
 
 class Roofline(Regressor):
@@ -28,7 +29,7 @@ class Roofline(Regressor):
         self.hint_names = ()
         self.weights = np.zeros(0)
 
-    def _fit(self, features: Features, latency_ms: np.ndarray, train_count: int, seed: int) -> None:
+    def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
         from scipy.optimize import nnls
 
         relative = features.terms / latency_ms[:, None]
@@ -39,10 +40,11 @@ class Roofline(Regressor):
         self.weights = weights[used]
         self.term_names = tuple(name for name, use in zip(features.term_names, used, strict=True) if use)
 
-    def _predict(self, features: Features) -> np.ndarray:
-        return self.parts(features).sum(axis=1).clip(_LEAST_MS)
+    def _predict(self, features: Features) -> Array:
+        latency_ms: Array = self.parts(features).sum(axis=1).clip(LEAST_MS)
+        return latency_ms
 
-    def parts(self, features: Features) -> np.ndarray:
+    def parts(self, features: Features) -> Array:
         """Milliseconds of each term, shape (n, len(term_names)); `features` may have other terms too."""
         assert self.term_names is not None
         columns = {name: index for index, name in enumerate(features.term_names)}

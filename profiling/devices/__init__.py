@@ -9,7 +9,7 @@ from typing import TypeVar
 from blsm.profiling.devices.base import Device, Protocol, Session
 from blsm.profiling.devices.litert import EdgeCpu
 
-from blsm.errors import UnknownDeviceError
+from blsm.errors import DomainError, UnknownDeviceError
 
 __all__ = ["Device", "Protocol", "Session", "device", "devices", "register_device"]
 
@@ -18,8 +18,8 @@ DeviceClass = TypeVar("DeviceClass", bound=type[Device])
 
 
 def register_device(device_class: DeviceClass) -> DeviceClass:
-    """Class decorator that makes a device known under its `name`."""
-    _devices[device_class.name] = device_class
+    """Class decorator that makes a device known under its `key`."""
+    _devices[device_class.key] = device_class
     return device_class
 
 
@@ -33,18 +33,31 @@ def _load_installed() -> None:
 
 
 def devices() -> dict[str, type[Device]]:
-    """All devices by name."""
+    """All devices by key."""
     _load_installed()
     return dict(_devices)
 
 
 def device(name: str) -> Device:
-    """The device of this name.
+    """The device of this name: its key, then options if any, e.g. `edge_cpu@threads=2`.
 
     Raises:
         UnknownDeviceError: there is none; it names the known ones and the closest.
+        DomainError: it has no such option, or the option no such value.
     """
+    key, _, chosen = name.partition("@")
     known = devices()
-    if name not in known:
-        raise UnknownDeviceError(name, known)
-    return known[name]()
+    if key not in known:
+        raise UnknownDeviceError(key, known)
+    make = known[key]
+    values: dict[str, object] = {}
+    for part in chosen.split(",") if chosen else ():
+        option, equals, text = part.partition("=")
+        if not equals:
+            raise DomainError(f"device options are written {key}@option=value, got {name!r}")
+        values[option] = _number(text)
+    return make(**values)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from blsm.profiles import Fingerprint, Visit
+from blsm.domains import Domain, Value
+from blsm.errors import DomainError
+from blsm.network import build_network
+from blsm.profiles import Chain, Fingerprint, Visit
 
 
 @dataclass(frozen=True)
@@ -60,14 +64,53 @@ class Device(ABC):
     """Target hardware with runtime, precision and threads.
 
     Attributes:
-        name: as in `--device NAME`.
+        key: the name that it is registered under, e.g. `edge_cpu`.
         summary: one line for `blsm devices`.
         suffix: of its artifact files.
+        options: name of an option -> its values; `KEY@option=value,...` chooses.
+        defaults: option -> value where none is chosen.
+        settings: the values of this device's options.
+
+    Args:
+        **chosen: values of options.
+
+    Raises:
+        DomainError: an option that the device does not have, or a value outside its domain.
     """
 
-    name: ClassVar[str]
+    key: ClassVar[str]
     summary: ClassVar[str]
     suffix: ClassVar[str]
+    options: ClassVar[Mapping[str, Domain]] = {}
+    defaults: ClassVar[Mapping[str, Value]] = {}
+
+    def __init__(self, **chosen: object) -> None:
+        self.settings: dict[str, Value] = dict(self.defaults)
+        for name, value in chosen.items():
+            if name not in self.options:
+                has = f"its options are {', '.join(self.options)}" if self.options else "it has no options"
+                raise DomainError(f"device {self.key} has no option {name!r}: {has}")
+            try:
+                self.settings[name] = self.options[name].normalise(value)
+            except ValueError:
+                allowed = self.options[name]
+                raise DomainError(f"device {self.key}: {name} must be one of {allowed}, got {value!r}") from None
+
+    @property
+    def name(self) -> str:
+        """Its key, and the options that differ from the default: as in `--device NAME`, in stores and in bundles."""
+        chosen = [f"{name}={value}" for name, value in self.settings.items() if value != self.defaults.get(name)]
+        return "@".join([self.key, ",".join(chosen)]) if chosen else self.key
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether measuring needs all cores of this machine, so that nothing may be compiled meanwhile."""
+        return False
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether every invocation gives the same latency, so that one visit says all."""
+        return False
 
     @abstractmethod
     def missing(self) -> str | None:
@@ -84,6 +127,17 @@ class Device(ABC):
         Raises:
             DeviceError: the model can't be compiled for this device.
         """
+
+    def compile_blocks(self, blocks: Chain, artifact: Path) -> None:
+        """Writes a chain of blocks as an artifact; campaigns call this.
+
+        Raises:
+            DeviceError: it can't be compiled for this device.
+        """
+        import keras
+
+        keras.utils.set_random_seed(0)  # the same chain gives the same artifact
+        self.compile(build_network(blocks), artifact)
 
     @abstractmethod
     def open(self, core: int | None = None) -> Session:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 from blsm.profiling import machine
 from blsm.profiling.devices.base import Device, Session
-from blsm.profiling.timer import WorkerSession
+from blsm.profiling.timer import WorkerSession, worker_command
 
+from blsm.domains import Domain, Integers, Value
 from blsm.errors import DeviceError
 from blsm.profiles import Fingerprint
 
@@ -20,10 +22,15 @@ from blsm.profiles import Fingerprint
 class EdgeCpu(Device):
     """LiteRT, XNNPACK, float32, one thread: the embedded default."""
 
-    name: ClassVar[str] = "edge_cpu"
+    key: ClassVar[str] = "edge_cpu"
     summary: ClassVar[str] = "LiteRT with XNNPACK on one thread of this CPU, float32"
     suffix: ClassVar[str] = ".tflite"
-    threads: ClassVar[int] = 1
+    options: ClassVar[Mapping[str, Domain]] = {"threads": Integers(1, 256)}
+    defaults: ClassVar[Mapping[str, Value]] = {"threads": 1}
+
+    @property
+    def exclusive(self) -> bool:
+        return self.settings["threads"] != 1
 
     def missing(self) -> str | None:
         lacking = [name for name in ("ai_edge_litert", "tensorflow") if importlib.util.find_spec(name) is None]
@@ -37,7 +44,7 @@ class EdgeCpu(Device):
             "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
             "compiler": f"tensorflow {version('tensorflow')}",
             "precision": "float32",
-            "threads": self.threads,
+            "threads": int(self.settings["threads"]),
         }
         notes: dict[str, str | int] = {
             "kernel": platform.release(),
@@ -50,7 +57,7 @@ class EdgeCpu(Device):
         artifact.write_bytes(convert(model))
 
     def open(self, core: int | None = None) -> Session:
-        return WorkerSession("litert", {"threads": self.threads}, core)
+        return WorkerSession(worker_command("litert", self.settings, None if self.exclusive else core))
 
 
 def convert(model: Any) -> bytes:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import blsm
+from blsm.operators import trace
+from blsm.operators.costs import CostTable
+
+FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
+
+
+def _keras_macs(model: object) -> int:
+    """Multiply-accumulates from the kernels and output shapes that Keras made."""
+    total = 0
+    for layer in model.layers:  # type: ignore[attr-defined]
+        kind = type(layer).__name__
+        if kind == "Conv2D" or kind == "DepthwiseConv2D":
+            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        elif kind == "Dense":
+            total += math.prod(layer.kernel.shape)
+    return total
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_macs_and_params_are_what_keras_counts(name: str) -> None:
+    family = blsm.block_family(name)
+    for config in family.sample(20, seed=4):
+        model = family.build(config)
+        assert config.params == model.count_params(), config
+        assert config.macs == _keras_macs(model), config
+
+
+def test_every_operator_that_runs_is_in_the_terms() -> None:
+    config = blsm.block_family("mbconv").config(
+        height=8, width=8, in_channels=16, filters=16, kernel_size=5, strides=1, expand_ratio=4, se_ratio=0.25
+    )
+    terms = CostTable(config.graph()).terms
+    assert terms["operators"] == 12  # 5 convolutions, 2 + 2 activations, pool, multiply, add; norms are folded
+    assert terms["expand.1x1.macs"] == 8 * 8 * 16 * 64
+    assert terms["depthwise_conv_5s1.macs"] == 8 * 8 * 64 * 25
+    assert terms["add.bytes"] == 3 * 4 * 8 * 8 * 16
+
+
+def test_a_norm_is_free_only_where_it_can_be_folded() -> None:
+    folded = CostTable(trace(lambda x: x.conv(8).batch_norm(), (4, 4, 8))).terms
+    alone = CostTable(trace(lambda x: x.batch_norm().conv(8), (4, 4, 8))).terms
+    assert "batch_norm.bytes" not in folded
+    assert alone["batch_norm.bytes"] > 0
+
+
+def test_padding_to_tiles_shows_in_the_hints() -> None:
+    hints = CostTable(trace(lambda x: x.conv(33), (1, 8, 8))).hints
+    assert hints["conv.columns_32"] == pytest.approx(64 / 33)
+    assert hints["conv.rows_7"] == pytest.approx(14 / 8)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from blsm.profiling import Campaign, Protocol
+from blsm.profiling.campaign import SENTINEL
+
+import blsm
+from blsm.errors import DeviceError, FingerprintError, StoreError
+from blsm.profiles import Chain, ProfileStore
+from blsm.testing import FakeDevice, fake_latency_ms
+
+CHAINS: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(40, seed=0)]
+PROTOCOL = Protocol(visits=3, invocations=20)
+
+
+def test_every_chain_gets_its_visits_and_the_minimum_is_found(tmp_path: Path) -> None:
+    settled = []
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        campaign = Campaign(FakeDevice(), store, PROTOCOL, progress=settled.append)
+        assert campaign.visits_needed(CHAINS) == 120
+        report = campaign.run([*CHAINS, *CHAINS[:3]])
+        assert (report.asked, report.complete, report.visits, report.failed) == (40, 40, 120, {})
+        assert sum(settled) == 120
+        for profile in store.profiles("fake"):
+            assert len(profile.visits) == 3
+            assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
+        assert len(store.sentinel_visits("fake")) >= 1
+        assert campaign.visits_needed(CHAINS) == 0
+        assert campaign.run(CHAINS).visits == 0
+    assert not (tmp_path / "p.db.work").exists()
+
+
+def test_visits_of_one_chain_are_spread_over_the_campaign(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        Campaign(FakeDevice(visit_s=0.001), store, PROTOCOL).run(CHAINS)
+        visits = sorted((v.started_s, digest) for digest, p in enumerate(store.profiles("fake")) for v in p.visits)
+    order = [chain for _, chain in visits]
+    # But for the last few, which have no others left to be interleaved with.
+    assert all(one != other for one, other in itertools.pairwise(order[:-20]))
+
+
+def test_failures_are_recorded_and_the_campaign_goes_on(tmp_path: Path) -> None:
+    device = FakeDevice(fails=[CHAINS[1]], crashes=[CHAINS[2]])
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(device, store, PROTOCOL).run(CHAINS)
+        assert report.complete == 38
+        assert report.failed == {CHAINS[1]: "the fake compiler refused it", CHAINS[2]: "the fake runtime crashed"}
+        again = Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS)
+        assert (again.visits, again.failed) == (0, report.failed)
+        store.clear_failures("fake")
+        assert Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS).complete == 40
+
+
+def test_a_device_that_cannot_run_the_sentinel_is_an_error_not_a_heap_of_failures(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        with pytest.raises(DeviceError, match="refused"):
+            Campaign(FakeDevice(fails=[SENTINEL]), store, PROTOCOL).run(CHAINS)
+        assert store.profiles("fake") == []
+
+
+def test_a_budget_stops_cleanly_and_the_next_run_continues(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(FakeDevice(visit_s=0.05), store, PROTOCOL).run(CHAINS, budget_s=2.5)
+        assert report.stopped == "budget"
+        assert report.visits == sum(len(profile.visits) for profile in store.profiles("fake")) < 120
+        rest = Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS)
+        assert rest.visits == 120 - report.visits
+        assert {len(profile.visits) for profile in store.profiles("fake")} == {3}
+
+
+def test_another_machine_or_a_second_campaign_is_refused(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS[:2])
+        with pytest.raises(FingerprintError, match="'other' against 'formula'"):
+            Campaign(FakeDevice(cpu="other"), store, PROTOCOL).run(CHAINS)
+
+        class Reentrant(FakeDevice):
+            def open(self, core: int | None = None) -> object:  # type: ignore[override]
+                with ProfileStore(tmp_path / "p.db") as same:
+                    return Campaign(FakeDevice(), same, PROTOCOL).run(CHAINS)
+
+        with pytest.raises(StoreError, match="another campaign is running"):
+            Campaign(Reentrant(), store, PROTOCOL).run(CHAINS)
+
+
+_CAMPAIGN = """
+import sys
+import blsm
+from blsm.profiles import ProfileStore
+from blsm.profiling import Campaign, Protocol
+from blsm.testing import FakeDevice
+if __name__ == "__main__":
+    chains = [(config,) for config in blsm.block_family("conv").sample(40, seed=0)]
+    with ProfileStore(sys.argv[1], create=True) as store:
+        device = FakeDevice(visit_s=0.01)
+        report = Campaign(device, store, Protocol(visits=3, invocations=20), progress=lambda n: print(n, flush=True)).run(chains)
+        print("stopped", report.stopped, flush=True)
+"""
+
+
+def _start(script: Path, store: Path) -> subprocess.Popen[str]:
+    script.write_text(_CAMPAIGN)
+    return subprocess.Popen([sys.executable, str(script), str(store)], stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_again_and_again_a_campaign_still_ends_with_nothing_lost_or_double(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    acknowledged = 0
+    for visits in (1, 17, 30):
+        process = _start(tmp_path / "campaign.py", path)
+        assert process.stdout is not None
+        for _ in range(visits):
+            process.stdout.readline()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        acknowledged += visits
+        with ProfileStore(path) as store:
+            stored = [len(profile.visits) for profile in store.profiles("fake")]
+        assert sum(stored) >= acknowledged
+        assert max(stored) <= 3
+        acknowledged = sum(stored)
+    process = _start(tmp_path / "campaign.py", path)
+    said = process.communicate(timeout=120)[0].split()
+    assert said[-2:] == ["stopped", "None"]
+    with ProfileStore(path) as store:
+        assert Counter(len(profile.visits) for profile in store.profiles("fake")) == {3: 40}
+
+
+def test_ctrl_c_ends_a_campaign_cleanly(tmp_path: Path) -> None:
+    process = _start(tmp_path / "campaign.py", tmp_path / "p.db")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0].split()[-2:] == ["stopped", "interrupted"]
+    assert not (tmp_path / "p.db.work").exists()
+
+
+def test_children_end_when_the_campaign_is_killed(tmp_path: Path) -> None:
+    process = _start(tmp_path / "campaign.py", tmp_path / "p.db")
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    # Children of other threads too: the compiler is started by the thread that uses it.
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        children += (task / "children").read_text().split()
+    assert children
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "a child outlived the campaign"
+        time.sleep(0.05)

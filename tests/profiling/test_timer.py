@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from blsm.profiling import Protocol
+from blsm.profiling.timer import WorkerSession
+from blsm.profiling.worker import time_invocations
+
+from blsm.errors import DeviceError
+
+PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
+
+#: A worker that does what the artifact's name says.
+_ODD_WORKER = """
+import json, os, sys, time
+for line in sys.stdin:
+    name = json.loads(line)["artifact"]
+    if name == "crash":
+        print("out of luck", file=sys.stderr, flush=True)
+        os.abort()
+    if name == "hang":
+        time.sleep(60)
+    if name == "noise":
+        print("not json")
+    print(json.dumps({"samples_ns": [3, 1, 2], "started_s": 0.0}), flush=True)
+"""
+
+
+@pytest.fixture
+def session() -> WorkerSession:
+    return WorkerSession([sys.executable, "-c", _ODD_WORKER])
+
+
+@pytest.mark.parametrize(
+    ("artifact", "reason"),
+    [("crash", "died with status -6: out of luck"), ("hang", "did not end within 0.5 s"), ("noise", "died")],
+)
+def test_a_worker_that_goes_wrong_is_replaced(artifact: str, reason: str, session: WorkerSession) -> None:
+    with session:
+        assert session.visit(Path("good"), PROTOCOL).minimum_ns == 1
+        with pytest.raises(DeviceError, match=reason):
+            session.visit(Path(artifact), PROTOCOL)
+        assert session.visit(Path("good"), PROTOCOL).minimum_ns == 1
+
+
+def _counter() -> tuple[list[int], object]:
+    calls: list[int] = []
+    return calls, lambda: calls.append(1)
+
+
+def test_invocations_are_exact_without_a_time_limit() -> None:
+    calls, invoke = _counter()
+    samples = time_invocations(invoke, 40, None, 40, warmup=3)  # type: ignore[arg-type]
+    assert (len(samples), len(calls)) == (40, 43)
+
+
+def test_a_visit_out_of_time_still_has_its_least_invocations() -> None:
+    calls, invoke = _counter()
+    samples = time_invocations(invoke, 1000, 0.0, 5, warmup=0)  # type: ignore[arg-type]
+    assert len(samples) == len(calls) == 5

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import blsm
+from blsm import bundle
+from blsm.errors import BundleError
+
+
+def _rewrite(source: Path, target: Path, **changes: object) -> Path:
+    """A copy with other values in its manifest."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "manifest.json":
+                content = json.dumps(json.loads(content) | changes).encode()
+            new.writestr(name, content)
+    return target
+
+
+def test_a_bundle_predicts_what_was_saved(
+    fake_bundle: Path, fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig]
+) -> None:
+    loaded = blsm.load(fake_bundle)
+    assert loaded.latency(network) == fake_model.latency(network)
+    assert loaded.fingerprint == fake_model.fingerprint
+    assert loaded.surrogates["conv"].domain == fake_model.surrogates["conv"].domain
+
+
+def test_the_same_model_gives_the_same_bytes(fake_bundle: Path, tmp_path: Path) -> None:
+    blsm.save(blsm.load(fake_bundle), tmp_path / "again.blsm")
+    assert (tmp_path / "again.blsm").read_bytes() == fake_bundle.read_bytes()
+
+
+def test_a_bundle_holds_data_only(fake_bundle: Path) -> None:
+    with zipfile.ZipFile(fake_bundle) as archive:
+        assert {Path(name).suffix for name in archive.namelist()} == {".json", ".txt"}
+        assert not any(archive.read(name).startswith(b"\x80") for name in archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "it is empty"), (b"hello", "truncated or no blsm bundle"), (b"PK\x05\x06" + bytes(18), "no blsm bundle")],
+)
+def test_files_that_are_no_bundles(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.blsm"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        blsm.load(path)
+
+
+def test_a_missing_bundle_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="make one with `blsm fit"):
+        blsm.load(tmp_path / "missing.blsm")
+    with pytest.raises(BundleError):
+        blsm.load(tmp_path)
+
+
+def test_every_truncation_is_noticed(fake_bundle: Path, tmp_path: Path) -> None:
+    content = fake_bundle.read_bytes()
+    path = tmp_path / "cut.blsm"
+    for share in (0.01, 0.3, 0.7, 0.99):
+        path.write_bytes(content[: int(share * len(content))])
+        with pytest.raises(BundleError):
+            blsm.load(path)
+
+
+def test_a_flipped_byte_is_noticed(fake_bundle: Path, tmp_path: Path) -> None:
+    content = bytearray(fake_bundle.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path = tmp_path / "flipped.blsm"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="damaged"):
+        blsm.load(path)
+
+
+def test_a_newer_schema_says_upgrade(fake_bundle: Path, tmp_path: Path) -> None:
+    path = _rewrite(fake_bundle, tmp_path / "new.blsm", schema=bundle.SCHEMA + 1)
+    with pytest.raises(BundleError, match="upgrade blsm"):
+        blsm.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": None},
+        {"surrogates": 3},
+        {"dispatch_ms": "fast"},
+        {"format": "other"},
+        {"sha256": {"a": "b"}},
+        {"fingerprint": 1},
+    ],
+)
+def test_a_manifest_with_other_content_is_refused(
+    changes: dict[str, object], fake_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError):
+        blsm.load(_rewrite(fake_bundle, tmp_path / "odd.blsm", **changes))
+
+
+def test_what_a_bundle_needs_but_is_not_installed_is_named(fake_bundle: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(fake_bundle) as archive:
+        surrogates = json.loads(archive.read("manifest.json"))["surrogates"]
+    conv = surrogates["conv"]
+    unknown = {"conv": conv | {"regressor": "oracle"}}
+    with pytest.raises(BundleError, match="unknown regressor 'oracle'"):
+        blsm.load(_rewrite(fake_bundle, tmp_path / "a.blsm", surrogates=unknown))
+    with pytest.raises(BundleError, match="unknown block family 'transformer'"):
+        blsm.load(_rewrite(fake_bundle, tmp_path / "b.blsm", surrogates={"transformer": conv}))
+    other = {"conv": conv | {"parameters": ["height", "depth"]}}
+    with pytest.raises(BundleError, match="its parameters are height, depth"):
+        blsm.load(_rewrite(fake_bundle, tmp_path / "c.blsm", surrogates=other))
+
+
+def test_a_full_disk_leaves_the_old_bundle(fake_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.blsm"
+    path.write_bytes(fake_bundle.read_bytes())
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("blsm.files.os.fsync", full)
+    with pytest.raises(BundleError, match="No space left on device; nothing was changed"):
+        blsm.save(blsm.load(fake_bundle), path)
+    assert path.read_bytes() == fake_bundle.read_bytes()
+    assert list(tmp_path.iterdir()) == [path]

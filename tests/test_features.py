@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import blsm
+from blsm.errors import DomainError
+from blsm.features import Features
+
+FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_config_has_the_same_features_alone_and_in_a_batch(name: str) -> None:
+    configs = blsm.block_family(name).sample(100, seed=5)
+    batch = Features.of(configs)
+    for row, config in enumerate(configs):
+        alone = Features.of([config], batch.term_names, batch.hint_names)
+        for part in ("vectors", "totals", "terms", "hints"):
+            np.testing.assert_array_equal(getattr(alone, part)[0], getattr(batch, part)[row])
+
+
+def test_vectors_and_totals_are_the_configs_own() -> None:
+    configs = blsm.block_family("mbconv").sample(50, seed=6)
+    features = Features.of(configs)
+    np.testing.assert_array_equal(features.vectors, [config.to_vector() for config in configs])
+    np.testing.assert_array_equal(features.totals[:, :2], [(config.macs, config.params) for config in configs])
+    np.testing.assert_array_equal(features.totals[:, 3:], [config.output_shape for config in configs])
+
+
+def test_single_pixels_and_images_in_one_batch() -> None:
+    family = blsm.block_family("mbconv")
+    common = {"in_channels": 8, "filters": 8, "kernel_size": 3, "strides": 2, "expand_ratio": 2}
+    configs = [family.config(height=size, width=size, **common) for size in (1, 4)]
+    features = Features.of(configs)
+    vector_macs = features.terms[:, features.term_names.index("expand.vector.macs")]
+    assert vector_macs.tolist() == [8 * 16, 0]
+
+
+def test_configs_of_several_families_have_no_common_features() -> None:
+    mixed = [blsm.block_family(name).sample(1)[0] for name in ("conv", "head")]
+    for configs in (mixed, []):
+        with pytest.raises(DomainError):
+            Features.of(configs)
