@@ -22,7 +22,7 @@ from blsm.profiling.devices.base import Device, Protocol, Session
 
 from blsm.blocks import block_family
 from blsm.errors import DeviceError, StoreError
-from blsm.profiles import Chain, ProfileStore
+from blsm.profiles import Chain, Profile, ProfileStore
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class _Task:
     """A chain on its way through the campaign."""
 
     blocks: Chain
-    visits_left: int
     artifact: Path
+    minima_ns: list[int] = field(default_factory=list)
     last_visit: int = -_GAP
     error: str | None = None
 
@@ -89,7 +89,7 @@ class Campaign:
         store: keeps the visits.
         protocol: how to time.
         seed: of the order of visits.
-        progress: called with the number of visits settled since the last call.
+        progress: called with the number of planned visits settled since the last call.
     """
 
     def __init__(
@@ -142,39 +142,33 @@ class Campaign:
         return report
 
     def visits_needed(self, chains: Iterable[Chain]) -> int:
-        """Visits that are still to be made before every chain has its own."""
-        done = self._done()
-        return sum(max(0, self.protocol.visits - done.get(chain, 0)) for chain in dict.fromkeys(chains))
+        """Visits that are still to be made; there can be more, where visits disagree."""
+        known = {profile.blocks: profile for profile in self.store.profiles(self.device.name)}
+        return sum(self._visits_left(known.get(chain)) for chain in dict.fromkeys(chains))
 
-    def _done(self) -> dict[Chain, int]:
-        """Visits that the store holds; a failed chain counts as done."""
-        return {
-            profile.blocks: self.protocol.visits if profile.failure else len(profile.visits)
-            for profile in self.store.profiles(self.device.name)
-        }
+    def _visits_left(self, profile: Profile | None) -> int:
+        if profile is not None and profile.failure is not None:
+            return 0
+        return self.protocol.visits_left([visit.minimum_ns for visit in profile.visits] if profile else [])
 
     def _tasks(self, chains: list[Chain], folder: Path, report: CampaignReport) -> list[_Task]:
         """The chains that lack visits; the report counts the others."""
-        wanted = set(chains)
-        report.failed = {
-            profile.blocks: profile.failure
-            for profile in self.store.profiles(self.device.name)
-            if profile.failure is not None and profile.blocks in wanted
-        }
-        done = self._done()
-        left = [self.protocol.visits - done.get(blocks, 0) for blocks in chains]
-        tasks = [
-            _Task(blocks, visits, folder / f"{number}{self.device.suffix}")
-            for number, (blocks, visits) in enumerate(zip(chains, left, strict=True))
-            if visits > 0
-        ]
+        known = {profile.blocks: profile for profile in self.store.profiles(self.device.name)}
+        tasks = []
+        for number, blocks in enumerate(chains):
+            profile = known.get(blocks)
+            if profile is not None and profile.failure is not None:
+                report.failed[blocks] = profile.failure
+            elif self._visits_left(profile):
+                minima_ns = [visit.minimum_ns for visit in profile.visits] if profile else []
+                tasks.append(_Task(blocks, folder / f"{number}{self.device.suffix}", minima_ns))
         report.complete = len(chains) - len(tasks) - len(report.failed)
         return tasks
 
     def _run(self, tasks: list[_Task], folder: Path, report: CampaignReport, deadline: float) -> None:
         core, others = machine.split_cores()
         compilers = _Compilers(self.device, others, folder / "compiler.log", self._machine)
-        sentinel = _Task(SENTINEL, 1, folder / f"sentinel{self.device.suffix}")
+        sentinel = _Task(SENTINEL, folder / f"sentinel{self.device.suffix}")
         sentinel_due = 0.0
         ready: list[_Task] = []
         with compilers, self.device.open(core) as session:
@@ -224,18 +218,20 @@ class Campaign:
         finally:
             report.measuring_s += time.monotonic() - before
         self.store.add_visit(self.device.name, task.blocks, visit)
-        task.visits_left -= 1
+        planned = len(task.minima_ns) < self.protocol.visits
+        task.minima_ns.append(visit.minimum_ns)
         task.last_visit = report.visits
         report.visits += 1
-        report.complete += task.visits_left == 0
-        self.progress(1)
-        return task.visits_left == 0
+        self.progress(int(planned))
+        settled = self.protocol.visits_left(task.minima_ns) == 0
+        report.complete += settled
+        return settled
 
     def _fail(self, task: _Task, reason: str, report: CampaignReport) -> None:
         logger.info("%s failed: %s", task.blocks, reason)
         self.store.add_failure(self.device.name, task.blocks, reason)
         report.failed[task.blocks] = reason
-        self.progress(task.visits_left)
+        self.progress(self.protocol.visits_left(task.minima_ns))
 
 
 class _Compilers:
@@ -321,11 +317,13 @@ def _work_folder(store: Path) -> Iterator[Path]:
         raise StoreError(f"cannot make the work folder {folder}: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreError(f"another campaign is running on {store}; wait for it to end") from None
+    try:
         for left in folder.iterdir():  # by a campaign that was killed
             left.unlink()
         yield folder
-        shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        raise StoreError(f"another campaign is running on {store}; wait for it to end") from None
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)

@@ -37,4 +37,7 @@ def measure_model(model: keras.Model, device: Device, protocol: Protocol | None 
     with tempfile.TemporaryDirectory() as folder, device.open(core) as session:
         artifact = Path(folder) / f"model{device.suffix}"
         device.compile(model, artifact)
-        return [session.visit(artifact, protocol) for _ in range(protocol.visits)]
+        visits: list[Visit] = []
+        while protocol.visits_left([visit.minimum_ns for visit in visits]):
+            visits.append(session.visit(artifact, protocol))
+        return visits

@@ -39,12 +39,15 @@ def add_seed(command: argparse.ArgumentParser, of: str) -> None:
 def add_protocol(command: argparse.ArgumentParser) -> None:
     """Adds --visits and --invocations."""
     command.add_argument(
-        "--visits", type=positive, default=3, help="visits of each block, interleaved with others (default: 3)"
+        "--visits",
+        type=positive,
+        default=3,
+        help="visits of each block, in turn with others; more where they disagree (default: 3)",
     )
     command.add_argument(
         "--invocations",
         type=positive,
-        help="invocations of each visit, exactly; by default up to 150, fewer where a visit would take long",
+        help="invocations of each visit, exactly; by default up to 80, fewer where a visit would take long",
     )
 
 

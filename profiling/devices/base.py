@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,8 +18,12 @@ from blsm.profiles import Chain, Fingerprint, Visit
 class Protocol:
     """How a chain is timed. Latency is the minimum over all invocations of all visits.
 
+    A machine has slow spells. The minimum counts as confirmed once two visits agree on it within `agreement`; until
+    then a chain gets further visits, up to twice as many as planned.
+
     Attributes:
         visits: how often a chain is visited, interleaved with others.
+        agreement: relative difference of the two smallest minima that confirms them.
         invocations: timed invocations of one visit; with `max_visit_s`, the most.
         max_visit_s: a visit ends after this many seconds, or `min_invocations` if these take longer; None for no limit.
         min_invocations: the least number of invocations.
@@ -28,15 +32,26 @@ class Protocol:
     """
 
     visits: int = 3
-    invocations: int = 150
+    agreement: float = 0.03
+    invocations: int = 80
     max_visit_s: float | None = 0.08
     min_invocations: int = 5
     warmup: int = 2
     timeout_s: float = 60.0
 
-    def to_json(self) -> dict[str, Any]:
-        """The protocol as JSON data."""
-        return asdict(self)
+    def visits_left(self, minima_ns: Sequence[int]) -> int:
+        """Visits that a chain still needs.
+
+        Args:
+            minima_ns: the minimum of each visit so far.
+        """
+        made = len(minima_ns)
+        if made < self.visits:
+            return self.visits - made
+        if made == 1 or made >= 2 * self.visits:
+            return 0
+        best, second = sorted(minima_ns)[:2]
+        return 0 if second <= (1 + self.agreement) * best else 1
 
 
 class Session(ABC):

@@ -159,3 +159,22 @@ def test_children_end_when_the_campaign_is_killed(tmp_path: Path) -> None:
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline, "a child outlived the campaign"
         time.sleep(0.05)
+
+
+def test_a_minimum_needs_a_second_visit_that_agrees() -> None:
+    protocol = Protocol(visits=3, agreement=0.03)
+    assert protocol.visits_left([]) == 3
+    assert protocol.visits_left([100, 100]) == 1
+    assert protocol.visits_left([150, 102, 100]) == 0
+    assert protocol.visits_left([150, 140, 100]) == 1
+    assert protocol.visits_left([150, 140, 100, 130, 120, 110]) == 0
+    assert Protocol(visits=1).visits_left([100]) == 0
+
+
+def test_chains_whose_visits_disagree_are_visited_again(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(FakeDevice(noise=2.0), store, Protocol(visits=3, invocations=1)).run(CHAINS)
+        visits = [len(profile.visits) for profile in store.profiles("fake")]
+    assert report.complete == 40
+    assert max(visits) > 3
+    assert min(visits) >= 3
