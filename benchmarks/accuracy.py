@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from blsm.profiling import Protocol, device
 from common import write_result
 
 from blsm.cli import common
@@ -19,6 +18,7 @@ from blsm.evaluation import Comparison, compare_blocks
 from blsm.fitting import fit_latency_model
 from blsm.metrics import HEADERS, table_row
 from blsm.profiles import ProfileStore
+from blsm.profiling import Protocol, device
 from blsm.report.figures import predicted_versus_measured
 
 REGRESSORS = ("boosted_trees", "plain_boosted_trees", "roofline")

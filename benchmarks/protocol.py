@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from blsm.profiling import Protocol, device, machine
 from common import write_result
 
 import blsm
 from blsm.cli.common import print_table
+from blsm.profiling import Protocol, device, machine
 
 PAPER_INVOCATIONS = 10_000
 

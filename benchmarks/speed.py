@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from blsm.hypermodels import sample_networks
 from common import write_result
 
 import blsm
 from blsm.cli.common import print_table
+from blsm.hypermodels import sample_networks
 from blsm.profiles import encode_chain
 
 COLD = """

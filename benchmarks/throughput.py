@@ -12,12 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from blsm.profiling import Campaign, device
 from common import write_result
 
 import blsm
 from blsm.cli.common import print_table
 from blsm.profiles import ProfileStore
+from blsm.profiling import Campaign, device
 
 NAIVE = """
 import sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,13 +182,16 @@ def contains(space: Space, setting: Mapping[str, Value]) -> bool:
     return True
 
 
-def sample_space(space: Space, count: int, seed: int) -> list[dict[str, Value]]:
+def sample_space(
+    space: Space, count: int, seed: int, accept: Callable[[dict[str, Value]], bool] = lambda setting: True
+) -> list[dict[str, Value]]:
     """Distinct settings that fill a space evenly, from a scrambled Sobol sequence (Owen 1998; scipy's `qmc.Sobol`).
 
     Args:
         space: name -> domain.
         count: how many settings.
         seed: the same seed gives the same settings, and a larger count extends a smaller one.
+        accept: settings for which it is false are left out.
 
     Raises:
         DomainError: the space holds fewer than `count` settings.
@@ -204,16 +207,18 @@ def sample_space(space: Space, count: int, seed: int) -> list[dict[str, Value]]:
     for _ in range(16):
         for point in sobol.random(max(64, 1 << max(0, (2 * count - 1).bit_length()))):
             setting = _resolve(space, dict(zip(free, point, strict=True)))
-            found.setdefault(tuple(setting.values()), setting)
+            if accept(setting):
+                found.setdefault(tuple(setting.values()), setting)
             if len(found) == count:
                 return list(found.values())
     # A sample of nearly the whole space: the rest in order.
     for number in range(available):
         setting = _setting_number(space, free, number)
-        found.setdefault(tuple(setting.values()), setting)
+        if accept(setting):
+            found.setdefault(tuple(setting.values()), setting)
         if len(found) == count:
-            break
-    return list(found.values())
+            return list(found.values())
+    raise DomainError(f"{count} distinct configs were asked for, but only {len(found)} of the space are accepted")
 
 
 def _resolve(space: Space, position: Mapping[str, float]) -> dict[str, Value]:

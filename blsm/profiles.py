@@ -28,6 +28,9 @@ _APPLICATION_ID = 0x626C736D  # "blsm", in the header of the file
 #: A visit keeps these quantiles of its invocations, as integer nanoseconds.
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
+#: Two visits confirm a minimum if they agree on it within this relative difference.
+AGREEMENT = 0.03
+
 #: Almost nothing but entering and leaving the runtime: its latency is the dispatch cost c0 of a device.
 DISPATCH_PROBE: Chain = (block_family("output").config(in_channels=1, activation="sigmoid"),)
 
@@ -105,6 +108,19 @@ class Profile:
     def latency_ms(self) -> float:
         """Minimum over all invocations of all visits, milliseconds."""
         return min(visit.minimum_ns for visit in self.visits) / 1e6
+
+    @property
+    def disagreement(self) -> float:
+        """How far the two smallest minima of visits lie apart, relative to the smallest; infinite with one visit."""
+        if len(self.visits) == 1:
+            return float("inf")
+        best, second = sorted(visit.minimum_ns for visit in self.visits)[:2]
+        return second / best - 1
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether two visits agree on the minimum: the verdict that the latency is no accident."""
+        return self.disagreement <= AGREEMENT
 
     @property
     def spread(self) -> float:

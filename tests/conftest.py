@@ -9,13 +9,20 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 
 from pathlib import Path
 
+import hypothesis
 import pytest
-from blsm.hypermodels import sample_networks
 
 import blsm
 from blsm.fitting import fit_latency_model
+from blsm.hypermodels import sample_networks
 from blsm.profiles import ProfileStore
 from blsm.testing import fill_store
+
+# The same examples every time, and no opinion on how fast the machine is.
+hypothesis.settings.register_profile(
+    "blsm", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("blsm")
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head")
 

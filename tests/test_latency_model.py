@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blsm.hypermodels import sample_networks
 
 import blsm
 from blsm.errors import CoverageError, DomainError
+from blsm.hypermodels import sample_networks
 from blsm.testing import fake_latency_ms
 
 

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import blsm.hypermodels
-import blsm.profiling
 import pytest
 
 import blsm
+import blsm.hypermodels
+import blsm.profiling
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,10 +21,10 @@ LAYERS = (
     ("blsm._version", "blsm._types", "blsm.errors", "blsm.domains", "blsm.files"),
     ("blsm.operators",),
     ("blsm.blocks",),
-    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics"),
+    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export"),
     ("blsm.latency_model",),
-    ("blsm.bundle", "blsm.fitting", "blsm.evaluation"),
+    ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking"),
     ("blsm.hypermodels",),
     ("blsm.testing", "blsm.report"),
     ("blsm.cli",),

@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from blsm.hypermodels import sample_networks
 
 import blsm
 from blsm.errors import DomainError, ModelFileError
+from blsm.hypermodels import sample_networks
 from blsm.network import load_keras_model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import keras
 
 DEFAULT_SPACE = "cifar10"
+#: The named spaces, and the largest block that samples of them have, in multiply-accumulates: resolution and channels
+#: are high together in no network that is deployed.
+SPACES: Mapping[str, float] = {"cifar10": float("inf"), "imagenet": 1e9}
 
 
 def parameter(domain: Domain, *, default: Any = dataclasses.MISSING, **spaces: SpaceDomain) -> Any:
@@ -28,8 +32,8 @@ def parameter(domain: Domain, *, default: Any = dataclasses.MISSING, **spaces: S
     Args:
         domain: every value that the parameter may take.
         default: value of a config that does not name the parameter.
-        **spaces: smaller domains to draw samples from, by name of the space (`cifar10` is the default space); a space
-            not named here draws from all of `domain`.
+        **spaces: smaller domains to draw samples from, by name of the space; a space not named here draws from the
+            default space `cifar10`, and where that is not named either from all of `domain`.
     """
     return dataclasses.field(default=default, metadata={"domain": domain, "spaces": spaces})
 
@@ -178,22 +182,37 @@ class BlockFamily:
         return self.config_class(**values)
 
     def space(self, name: str = DEFAULT_SPACE) -> Space:
-        """The domains that samples are drawn from, by name of the space."""
-        fields = dataclasses.fields(self.config_class)
-        return {f.name: f.metadata["spaces"].get(name, f.metadata["domain"]) for f in fields}
+        """The domains that samples are drawn from, by name of the space.
 
-    def sample(self, count: int, seed: int = 0, space: Space | None = None) -> list[BlockConfig]:
+        Raises:
+            DomainError: no space of this name.
+        """
+        if name not in SPACES:
+            raise DomainError(f"unknown space {name!r}: must be one of {', '.join(SPACES)}")
+        fields = dataclasses.fields(self.config_class)
+        chosen: dict[str, SpaceDomain] = {}
+        for field in fields:
+            spaces = field.metadata["spaces"]
+            chosen[field.name] = spaces.get(name, spaces.get(DEFAULT_SPACE, field.metadata["domain"]))
+        return chosen
+
+    def sample(self, count: int, seed: int = 0, space: Space | str = DEFAULT_SPACE) -> list[BlockConfig]:
         """Distinct configs that fill a space evenly; the same seed gives the same configs.
 
         Args:
             count: how many.
             seed: of the scrambling.
-            space: domains to draw from; the default space if None.
+            space: name of a space, or domains to draw from.
 
         Raises:
-            DomainError: the space holds fewer configs.
+            DomainError: the space holds fewer configs, or there is none of this name.
         """
-        return [self.config_class(**s) for s in sample_space(space or self.space(), count, seed)]
+        domains = self.space(space) if isinstance(space, str) else space
+        most_macs = SPACES[space] if isinstance(space, str) else math.inf
+        if most_macs == math.inf:
+            return [self.config_class(**setting) for setting in sample_space(domains, count, seed)]
+        settings = sample_space(domains, count, seed, lambda setting: self.config_class(**setting).macs <= most_macs)
+        return [self.config_class(**setting) for setting in settings]
 
     def apply(self, config: BlockConfig, x: Any) -> Any:
         """Appends the block to a Keras functional graph.
@@ -237,3 +256,5 @@ CHANNELS = Integers(4, 4096)
 SIZE = Integers(1, 512)
 CIFAR10_SIZE = Choice(2, 4, 8, 16, 32)
 CIFAR10_CHANNELS = Integers(8, 256, step=8, log=True)
+IMAGENET_SIZE = Choice(4, 7, 8, 14, 16, 28, 32, 56, 64, 112)
+IMAGENET_CHANNELS = Integers(8, 2048, step=8, log=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from blsm.blocks.base import CHANNELS, CIFAR10_SIZE, SIZE, BlockConfig, parameter
+from blsm.blocks.base import CHANNELS, CIFAR10_SIZE, IMAGENET_CHANNELS, IMAGENET_SIZE, SIZE, BlockConfig, parameter
 from blsm.blocks.registry import register_block
 from blsm.domains import Integers, SameAs
 from blsm.operators import Cursor, Tensor
@@ -18,9 +18,9 @@ class Head(BlockConfig):
 
     family: ClassVar[str] = "head"
 
-    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE)
+    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE, imagenet=IMAGENET_SIZE)
     width: int = parameter(SIZE, cifar10=SameAs("height"))
-    in_channels: int = parameter(CHANNELS, cifar10=Integers(8, 512, step=8, log=True))
+    in_channels: int = parameter(CHANNELS, cifar10=Integers(8, 512, step=8, log=True), imagenet=IMAGENET_CHANNELS)
     units: int = parameter(Integers(1, 100_000), cifar10=Integers(2, 1000, log=True))
 
     def operators(self, x: Tensor) -> Tensor:

@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from blsm.blocks.base import ACTIVATIONS, CHANNELS, CIFAR10_CHANNELS, CIFAR10_SIZE, SIZE, BlockConfig, parameter
+from blsm.blocks.base import (
+    ACTIVATIONS,
+    CHANNELS,
+    CIFAR10_CHANNELS,
+    CIFAR10_SIZE,
+    IMAGENET_CHANNELS,
+    IMAGENET_SIZE,
+    SIZE,
+    BlockConfig,
+    parameter,
+)
 from blsm.blocks.registry import register_block
 from blsm.domains import Choice, Integers, SameAs
 from blsm.operators import Cursor, Tensor
@@ -25,10 +35,10 @@ class MBConv(BlockConfig):
 
     family: ClassVar[str] = "mbconv"
 
-    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE)
+    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE, imagenet=IMAGENET_SIZE)
     width: int = parameter(SIZE, cifar10=SameAs("height"))
-    in_channels: int = parameter(CHANNELS, cifar10=CIFAR10_CHANNELS)
-    filters: int = parameter(CHANNELS, cifar10=CIFAR10_CHANNELS)
+    in_channels: int = parameter(CHANNELS, cifar10=CIFAR10_CHANNELS, imagenet=IMAGENET_CHANNELS)
+    filters: int = parameter(CHANNELS, cifar10=CIFAR10_CHANNELS, imagenet=IMAGENET_CHANNELS)
     kernel_size: int = parameter(Choice(3, 5, 7))
     strides: int = parameter(Choice(1, 2))
     expand_ratio: int = parameter(Integers(1, 10), cifar10=Integers(1, 6))

@@ -18,7 +18,7 @@ class Rescale(BlockConfig):
 
     family: ClassVar[str] = "rescale"
 
-    height: int = parameter(SIZE, cifar10=Integers(4, 64, step=4))
+    height: int = parameter(SIZE, cifar10=Integers(4, 64, step=4), imagenet=Integers(32, 512, step=16))
     width: int = parameter(SIZE, cifar10=SameAs("height"))
     in_channels: int = parameter(Integers(1, 64), cifar10=Choice(1, 3, 4))
     mode: str = parameter(Choice("scale", "scale_offset", "normalization"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from blsm.blocks.base import CHANNELS, CIFAR10_SIZE, SIZE, BlockConfig, parameter
+from blsm.blocks.base import CHANNELS, CIFAR10_SIZE, IMAGENET_CHANNELS, IMAGENET_SIZE, SIZE, BlockConfig, parameter
 from blsm.blocks.registry import register_block
 from blsm.domains import Choice, Integers, SameAs
 from blsm.operators import Cursor, Tensor
@@ -23,10 +23,10 @@ _FILTERS = Integers(8, 128, step=8, log=True)
 
 @dataclass(frozen=True)
 class _Residual(BlockConfig):
-    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE)
+    height: int = parameter(SIZE, cifar10=CIFAR10_SIZE, imagenet=IMAGENET_SIZE)
     width: int = parameter(SIZE, cifar10=SameAs("height"))
-    in_channels: int = parameter(CHANNELS, cifar10=_IN_CHANNELS)
-    filters: int = parameter(CHANNELS, cifar10=_FILTERS)
+    in_channels: int = parameter(CHANNELS, cifar10=_IN_CHANNELS, imagenet=IMAGENET_CHANNELS)
+    filters: int = parameter(CHANNELS, cifar10=_FILTERS, imagenet=Integers(8, 512, step=8, log=True))
     kernel_size: int = parameter(Choice(3, 5, 7))
     strides: int = parameter(Choice(1, 2))
     bottleneck: bool = parameter(Choice(False, True), default=False)

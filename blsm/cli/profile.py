@@ -29,6 +29,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--samples", type=common.positive, default=2000, help="configs of each family (default: 2000, or all there are)"
     )
+    command.add_argument(
+        "--space",
+        default="cifar10",
+        metavar="NAME|FILE.toml",
+        help="what to sample from: cifar10 (default), imagenet, or domains in a TOML file",
+    )
     common.add_seed(command, "sampling and the order of visits")
     common.add_store(command)
     command.add_argument(
@@ -44,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     from blsm.profiles import ProfileStore
     from blsm.profiling import device
 
-    chains = sample_chains(options.block, options.samples, options.seed)
+    chains = sample_chains(options.block, options.samples, options.seed, options.space)
     target = device(options.device)
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
@@ -66,18 +72,20 @@ def run(options: argparse.Namespace) -> None:
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
 
 
-def sample_chains(block: str, samples: int, seed: int) -> list[Chain]:
+def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
     """The chains to profile: samples of each family, all families advancing together, after the dispatch probe."""
     from blsm.blocks import block_families, block_family
     from blsm.domains import cardinality
     from blsm.profiles import DISPATCH_PROBE
+    from blsm.spaces import load_space
 
     names = list(block_families()) if block == "all" else list(dict.fromkeys(block.split(",")))
     families = [block_family(name.strip()) for name in names]
     placed: list[tuple[float, Chain]] = []
     for family in families:
-        count = min(samples, cardinality(family.space()))
-        placed += [(number / count, (config,)) for number, config in enumerate(family.sample(count, seed))]
+        chosen = load_space(space, family)
+        count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
+        placed += [(number / count, (config,)) for number, config in enumerate(family.sample(count, seed, chosen))]
     # A budget that runs out early has then covered each family alike.
     placed.sort(key=lambda item: item[0])
     return [DISPATCH_PROBE, *(chain for _, chain in placed)]

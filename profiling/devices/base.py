@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from blsm.domains import Domain, Value
 from blsm.errors import DomainError
 from blsm.network import build_network
-from blsm.profiles import Chain, Fingerprint, Visit
+from blsm.profiles import AGREEMENT, Chain, Fingerprint, Visit
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Protocol:
     """
 
     visits: int = 3
-    agreement: float = 0.03
+    agreement: float = AGREEMENT
     invocations: int = 80
     max_visit_s: float | None = 0.08
     min_invocations: int = 5

@@ -6,7 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blsm
@@ -53,7 +53,7 @@ def test_graph_identity_on_the_whole_domain(name: str, data: st.DataObject) -> N
 
 @every_family
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 def test_keras_identity(name: str, data: st.DataObject) -> None:
     family = blsm.block_family(name)
     config = data.draw(_configs(family, largest=12))

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from blsm.hypermodels import sample_networks
 
 import blsm
 from blsm.domains import contains
 from blsm.errors import DomainError
+from blsm.hypermodels import sample_networks
 from blsm.network import check_chain
 
 
