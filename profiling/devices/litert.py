@@ -2,91 +2,118 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from blsm.profiling import machine
-from blsm.profiling.devices.base import Device, Session
-from blsm.profiling.timer import WorkerSession, worker_command
-
 from blsm.domains import Domain, Integers, Value
 from blsm.errors import DeviceError
-from blsm.profiles import Fingerprint
+from blsm.profiling.devices.freezing import freeze, refusals
+from blsm.profiling.devices.host import HostDevice
+
+#: Random inputs that a quantised model's value ranges are taken from; latency does not depend on the ranges.
+_CALIBRATION_INPUTS = 4
 
 
-class EdgeCpu(Device):
+class EdgeCpu(HostDevice):
     """LiteRT, XNNPACK, float32, one thread: the embedded default."""
 
     key: ClassVar[str] = "edge_cpu"
     summary: ClassVar[str] = "LiteRT with XNNPACK on one thread of this CPU, float32"
     suffix: ClassVar[str] = ".tflite"
+    runner: ClassVar[str] = "litert"
+    runtime: ClassVar[str] = "ai-edge-litert"
     options: ClassVar[Mapping[str, Domain]] = {"threads": Integers(1, 256)}
     defaults: ClassVar[Mapping[str, Value]] = {"threads": 1}
-
-    @property
-    def exclusive(self) -> bool:
-        return self.settings["threads"] != 1
-
-    def missing(self) -> str | None:
-        lacking = [name for name in ("ai_edge_litert", "tensorflow") if importlib.util.find_spec(name) is None]
-        return f"pip install {' '.join(lacking).replace('_', '-')}" if lacking else None
-
-    def fingerprint(self) -> Fingerprint:
-        identity: dict[str, str | int] = {
-            "cpu": machine.cpu_name(),
-            "architecture": platform.machine(),
-            "governor": machine.governor(),
-            "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
-            "compiler": f"tensorflow {version('tensorflow')}",
-            "precision": "float32",
-            "threads": int(self.settings["threads"]),
-        }
-        notes: dict[str, str | int] = {
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "cores": len(machine.available_cores()),
-        }
-        return Fingerprint(identity, notes)
 
     def compile(self, model: Any, artifact: Path) -> None:
         artifact.write_bytes(convert(model))
 
-    def open(self, core: int | None = None) -> Session:
-        return WorkerSession(worker_command("litert", self.settings, None if self.exclusive else core))
+
+class CloudCpu(EdgeCpu):
+    """LiteRT, XNNPACK, float32, all cores."""
+
+    key: ClassVar[str] = "cloud_cpu"
+    summary: ClassVar[str] = "LiteRT with XNNPACK on all cores of this CPU, float32"
+    options: ClassVar[Mapping[str, Domain]] = HostDevice.options
+    defaults: ClassVar[Mapping[str, Value]] = HostDevice.defaults
+
+
+class EdgeCpuInt8(EdgeCpu):
+    """LiteRT, XNNPACK, full-integer quantised (int8 in and out), one thread."""
+
+    key: ClassVar[str] = "edge_cpu_int8"
+    summary: ClassVar[str] = "LiteRT with XNNPACK on one thread of this CPU, quantised to int8"
+    precision: ClassVar[str] = "int8"
+
+    def compile(self, model: Any, artifact: Path) -> None:
+        artifact.write_bytes(convert_int8(model))
 
 
 def convert(model: Any) -> bytes:
     """A Keras model as a LiteRT flatbuffer, float32.
 
-    Freezing first takes a third of the time of `TFLiteConverter.from_keras_model` and gives the same artifact; without
-    freezing, variables stay operators and the artifact runs many times slower.
-
     Raises:
         DeviceError: the model has operators that LiteRT does not run, or variables that can't be frozen.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+    return _convert(_converter(freeze(model)))
 
-    signature = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
-    try:
-        function = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0], training=False))
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
-        left = [op.name for op in frozen.graph.get_operations() if op.type in ("ReadVariableOp", "VarHandleOp")]
-        if left:
-            raise DeviceError(f"variables could not be frozen: {', '.join(left[:3])}")
-        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
-    except DeviceError:
-        raise
-    except Exception as error:  # the converter raises many kinds
-        raise DeviceError(f"the converter refused the model: {_first_line(error)}") from error
+
+def convert_int8(model: Any) -> bytes:
+    """A Keras model as a LiteRT flatbuffer, full-integer quantised with int8 inputs and outputs.
+
+    Value ranges come from seeded random inputs in [0, 1): the artifact is for timing, not for its accuracy.
+
+    Raises:
+        DeviceError: the model can't be quantised in full (the message names the operators that would stay in float),
+            or the converter refused it.
+    """
+    frozen = freeze(model)
+    import numpy as np
+    import tensorflow as tf
+
+    def inputs() -> Iterator[list[Any]]:
+        random = np.random.default_rng(0)
+        for _ in range(_CALIBRATION_INPUTS):
+            yield [random.random(tensor.shape).astype(tensor.dtype.as_numpy_dtype) for tensor in frozen.inputs]
+
+    converter = _converter(frozen)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = inputs
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    converted = _convert(converter)
+    # The converter leaves what it can't quantise in float, between conversions, and says nothing.
+    if left := _float_operators(converted):
+        raise DeviceError(f"it can't be quantised to int8 in full: {', '.join(left)} would stay in float")
     return converted
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def _converter(frozen: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+
+
+def _convert(converter: Any) -> bytes:
+    with refusals("the LiteRT converter"):
+        converted: bytes = converter.convert()
+    return converted
+
+
+def _float_operators(flatbuffer: bytes) -> list[str]:
+    """Kinds of operators, conversions aside, that read or write tensors of another type than integers or booleans."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=flatbuffer, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    kinds = {tensor["index"]: np.dtype(tensor["dtype"]).kind for tensor in interpreter.get_tensor_details()}
+    names = {
+        op["op_name"]
+        for op in interpreter._get_ops_details()
+        # An optional tensor that is left out has index -1.
+        if any(kinds.get(index, "i") not in "iub" for index in (*op["inputs"], *op["outputs"]))
+    }
+    return sorted(names - {"QUANTIZE", "DEQUANTIZE"}) or sorted(names)

@@ -1,0 +1,44 @@
+"""A Keras model as a frozen TensorFlow graph: what the converters of all runtimes on this machine start from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from blsm.errors import DeviceError
+
+
+def freeze(model: Any) -> Any:
+    """A Keras model as a TensorFlow function of batch size 1 whose variables are constants.
+
+    Freezing first takes a third of the time of `TFLiteConverter.from_keras_model` and gives the same artifact; without
+    freezing, variables stay operators and the artifact runs many times slower.
+
+    Raises:
+        DeviceError: the model can't be traced, or has variables that can't be frozen.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    signature = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
+    function = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0], training=False))
+    with refusals("TensorFlow"):
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
+    left = [op.name for op in frozen.graph.get_operations() if op.type in ("ReadVariableOp", "VarHandleOp")]
+    if left:
+        raise DeviceError(f"variables could not be frozen: {', '.join(left[:3])}")
+    return frozen
+
+
+@contextmanager
+def refusals(converter: str) -> Iterator[None]:
+    """Turns whatever a converter raises, which is of many kinds and pages long, into a DeviceError of one line."""
+    try:
+        yield
+    except Exception as error:
+        lines = (line.strip() for line in str(error).splitlines())
+        reason = next(filter(None, lines), type(error).__name__)
+        raise DeviceError(f"{converter} refused the model: {reason}") from error
