@@ -6,10 +6,14 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import TypeVar
 
-from blsm.profiling.devices.base import Device, Protocol, Session
-from blsm.profiling.devices.litert import EdgeCpu
-
 from blsm.errors import DomainError, UnknownDeviceError
+from blsm.profiling.devices.asic import Asic
+from blsm.profiling.devices.base import Device, Protocol, Session
+from blsm.profiling.devices.gpu import Gpu
+from blsm.profiling.devices.litert import CloudCpu, EdgeCpu, EdgeCpuInt8
+from blsm.profiling.devices.onnx import OnnxCpu
+from blsm.profiling.devices.openvino import OpenVinoCpu
+from blsm.profiling.devices.tensorflow import TensorFlowCpu
 
 __all__ = ["Device", "Protocol", "Session", "device", "devices", "register_device"]
 
@@ -24,6 +28,13 @@ def register_device(device_class: DeviceClass) -> DeviceClass:
 
 
 register_device(EdgeCpu)
+register_device(EdgeCpuInt8)
+register_device(CloudCpu)
+register_device(TensorFlowCpu)
+register_device(OpenVinoCpu)
+register_device(OnnxCpu)
+register_device(Asic)
+register_device(Gpu)
 
 
 @lru_cache(maxsize=1)
