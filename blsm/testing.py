@@ -1,8 +1,14 @@
-"""For tests, blsm's own and other people's: a device that needs no hardware, and stores filled by it."""
+"""For tests, blsm's own and other people's.
+
+A device that needs no hardware, stores filled by it, and the contract that every device keeps: call `check_device` on
+yours, after `register_device` or with its entry point installed.
+"""
 
 from __future__ import annotations
 
 import json
+import pickle
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +16,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from blsm.blocks import BlockConfig
-from blsm.errors import DeviceError
+from blsm.blocks import BlockConfig, block_family
+from blsm.errors import DeviceError, DomainError
 from blsm.profiles import DISPATCH_PROBE, Chain, Fingerprint, ProfileStore, Visit, digest
 from blsm.profiling import Device, Protocol, Session
+from blsm.profiling import device as device_of_name
 
 #: Nanoseconds of entering and leaving the fake runtime, of one operator, and of one multiply-accumulate.
 _DISPATCH_NS, _OPERATOR_NS, _MAC_NS = 400, 100, 0.01
@@ -50,8 +57,9 @@ class FakeDevice(Device):
         crashes: Iterable[Chain] = (),
         cpu: str = "formula",
         visit_s: float = 0.0,
+        **chosen: object,
     ) -> None:
-        super().__init__()
+        super().__init__(**chosen)
         self.noise = noise
         self.fails = frozenset(map(digest, fails))
         self.crashes = frozenset(map(digest, crashes))
@@ -85,7 +93,10 @@ class _FakeSession(Session):
 
     def visit(self, artifact: Path, protocol: Protocol) -> Visit:
         time.sleep(self._visit_s)
-        data = json.loads(artifact.read_text())
+        try:
+            data = json.loads(artifact.read_text())
+        except ValueError:
+            raise DeviceError("the fake runtime refused it") from None
         if data["crashes"]:
             raise DeviceError("the fake runtime crashed")
         samples = 1e6 * data["latency_ms"] * (1 + self._random.exponential(self._noise, protocol.invocations))
@@ -99,3 +110,101 @@ def fill_store(store: ProfileStore, chains: Iterable[Chain], device: FakeDevice 
     for chain in dict.fromkeys([DISPATCH_PROBE, *chains]):
         sample_ns = round(1e6 * fake_latency_ms(chain))
         store.add_visit(device.name, chain, Visit.from_samples([sample_ns], started_s=0.0))
+
+
+#: A block that takes any device much longer than the dispatch probe.
+_LARGE: Chain = (
+    block_family("mbconv").config(
+        height=32, width=32, in_channels=64, filters=64, kernel_size=5, strides=1, expand_ratio=6
+    ),
+)
+
+
+def check_device(device: Device) -> None:
+    """Checks that a registered device that is usable here keeps the contract: what it declares, and what it measures.
+
+    Raises:
+        AssertionError: it does not; the message says what is wrong.
+    """
+    check_declaration(device)
+    lacking = device.missing()
+    assert lacking is None, f"{device.name} is not usable here: {lacking}"
+    _check_fingerprint(device)
+    protocol = Protocol(invocations=6, max_visit_s=None, min_invocations=6)
+    with tempfile.TemporaryDirectory() as folder, device.open() as session:
+        small, large, broken = (Path(folder) / f"{name}{device.suffix}" for name in ("small", "large", "broken"))
+        device.compile_blocks(DISPATCH_PROBE, small)
+        device.compile_blocks(_LARGE, large)
+        broken.write_bytes(b"no artifact")
+        before = session.visit(small, protocol)
+        try:
+            session.visit(broken, protocol)
+        except DeviceError:
+            pass
+        else:
+            raise AssertionError("a broken artifact must raise DeviceError")
+        visits = {
+            "small": before,
+            "small again": session.visit(small, protocol),
+            "large": session.visit(large, protocol),
+        }
+    for name, visit in visits.items():
+        assert visit.invocations == protocol.invocations, f"{name}: {visit.invocations} invocations instead of 6"
+        assert visit.minimum_ns > 0, f"{name}: a latency of {visit.minimum_ns} ns"
+        if device.deterministic:
+            assert visit.quantiles_ns[0] == visit.quantiles_ns[-1], f"{name}: not deterministic: {visit.quantiles_ns}"
+    if device.deterministic:
+        assert visits["small"].quantiles_ns == visits["small again"].quantiles_ns, "visits differ: not deterministic"
+    assert visits["large"].minimum_ns > 3 * before.minimum_ns, (
+        f"{_LARGE[0]} takes {visits['large'].minimum_ns} ns, the dispatch probe {before.minimum_ns} ns: too alike"
+    )
+
+
+def check_declaration(device: Device) -> None:
+    """Checks what a registered device says of itself; needs neither its hardware nor its packages.
+
+    Raises:
+        AssertionError: something is wrong; the message says what.
+    """
+    make = type(device)
+    assert device.key.isidentifier(), f"the key must be a name such as edge_cpu, got {device.key!r}"
+    assert device.summary, "the summary, a line for `blsm devices`, is empty"
+    assert "\n" not in device.summary, "the summary must be one line"
+    assert device.suffix.startswith("."), f"the suffix must be that of a file, got {device.suffix!r}"
+    assert set(device.defaults) == set(device.options), "each option needs a default, and each default an option"
+    lacking = device.missing()
+    assert lacking is None or ("pip install" in lacking and "\n" not in lacking), (
+        f"missing() must be None, or one line with the pip command, got {lacking!r}"
+    )
+    named = device_of_name(device.name)
+    assert type(named) is make, (
+        f"{device.name} names a {type(named).__name__}, not a {make.__name__}: is it registered?"
+    )
+    assert named.settings == device.settings, f"{device.name} names a device with settings {named.settings}"
+    # A campaign sends the device to the processes that compile.
+    copy = pickle.loads(pickle.dumps(device))
+    assert (type(copy), copy.settings) == (make, device.settings), "pickled and read again it is another device"
+    for option in ("no_such_option", *device.options):
+        assert _refusal(make, option), f"{option}={object()!r} must raise DomainError"
+    listed = _refusal(make, "no_such_option")
+    assert all(name in listed for name in device.options), f"it must list the device's options, got {listed!r}"
+
+
+def _refusal(make: type[Device], option: str) -> str:
+    """The message about an option with an impossible value; empty where there is none."""
+    try:
+        make(**{option: object()})
+    except DomainError as error:
+        return str(error)
+    return ""
+
+
+def _check_fingerprint(device: Device) -> None:
+    make = type(device)
+    fingerprint = device.fingerprint()
+    assert fingerprint.identity, "the fingerprint is empty"
+    assert make(**device.settings).fingerprint() == fingerprint, "two equal devices have different fingerprints"
+    assert Fingerprint.from_json(json.loads(json.dumps(fingerprint.to_json()))) == fingerprint, "it does not fit JSON"
+    if "threads" in device.options:
+        one, two = (make(**{**device.settings, "threads": threads}).fingerprint() for threads in (1, 2))
+        assert one.differences(two), "one and two threads have the same fingerprint"
