@@ -140,6 +140,18 @@ class Dispatch:
 
 def load_jax(artifact: str, platform: str, dispatch_s: float = 0.004) -> Dispatch:
     """Invocations of a `.keras` model on JAX, jitted, as many in one dispatch as take `dispatch_s` seconds or more."""
+    apply, weights, inputs = read_keras(artifact, platform)
+    import jax
+
+    def make(count: int) -> Invoke:
+        function = jax.jit(chain(apply, count))
+        return lambda: jax.block_until_ready(function(weights, inputs))
+
+    return long_dispatch(make, dispatch_s)
+
+
+def read_keras(artifact: str, platform: str) -> tuple[Callable[[Any, list[Any]], list[Any]], Any, list[Any]]:
+    """A `.keras` model on a platform of JAX: the function (weights, inputs) -> outputs, its weights, random inputs."""
     os.environ["KERAS_BACKEND"] = "jax"
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     import jax
@@ -154,20 +166,19 @@ def load_jax(artifact: str, platform: str, dispatch_s: float = 0.004) -> Dispatc
         outputs, _ = model.stateless_call(*weights, inputs if len(inputs) > 1 else inputs[0], training=False)
         return list(jax.tree.leaves(outputs))
 
+    return apply, weights, inputs
+
+
+def long_dispatch(make: Callable[[int], Invoke], dispatch_s: float) -> Dispatch:
+    """A dispatch of enough invocations to take `dispatch_s` seconds; `make` makes a run of a given number of them."""
     count = 16
     while True:
-        dispatch = _dispatch(jax.jit(chain(apply, count)), count, weights, inputs)
+        dispatch = Dispatch(make(count), count)
         took_s = min(time_invocations(dispatch, 2, None, 2, warmup=1)) / 1e9
         if took_s >= dispatch_s or count >= 1 << 16:
             return dispatch
         # Dispatching itself is part of what it took: aim a little too high.
         count *= math.ceil(1.25 * dispatch_s / took_s)
-
-
-def _dispatch(function: Any, count: int, *arguments: Any) -> Dispatch:
-    import jax
-
-    return Dispatch(lambda: jax.block_until_ready(function(*arguments)), count)
 
 
 def _cores() -> int:
