@@ -24,6 +24,7 @@ class OnnxCpu(HostDevice):
 
     def compile(self, model: Any, artifact: Path) -> None:
         frozen = freeze(model)
+        import onnx
         import tf2onnx
 
         # Its optimiser of transposes trips over scalar constants and says so at length. ONNX Runtime removes all
@@ -36,4 +37,5 @@ class OnnxCpu(HostDevice):
                 output_names=[tensor.name for tensor in frozen.outputs],
                 opset=_OPSET,
             )
+            onnx.checker.check_model(converted)  # tf2onnx lets operators through that ONNX does not have
         artifact.write_bytes(converted.SerializeToString())
