@@ -9,7 +9,22 @@ from blsm._version import __version__
 from blsm.blocks import BlockConfig, BlockFamily, block_families, block_family, parameter, register_block
 from blsm.bundle import load, save
 from blsm.domains import Choice, Integers, SameAs
-from blsm.errors import BlsmError
+from blsm.errors import (
+    BlsmError,
+    BundleError,
+    CoverageError,
+    DeviceError,
+    DomainError,
+    FileError,
+    FingerprintError,
+    FitError,
+    ModelFileError,
+    StoreError,
+    UnknownBlockError,
+    UnknownDeviceError,
+    UnknownNameError,
+    UnknownRegressorError,
+)
 from blsm.latency_model import LatencyEstimate, LatencyModel
 from blsm.network import Network, build_network, parse
 
@@ -17,12 +32,25 @@ __all__ = [
     "BlockConfig",
     "BlockFamily",
     "BlsmError",
+    "BundleError",
     "Choice",
+    "CoverageError",
+    "DeviceError",
+    "DomainError",
+    "FileError",
+    "FingerprintError",
+    "FitError",
     "Integers",
     "LatencyEstimate",
     "LatencyModel",
+    "ModelFileError",
     "Network",
     "SameAs",
+    "StoreError",
+    "UnknownBlockError",
+    "UnknownDeviceError",
+    "UnknownNameError",
+    "UnknownRegressorError",
     "__version__",
     "block_families",
     "block_family",

@@ -86,6 +86,12 @@ class CostTable:
                 self._add_matrix(op, inputs, moved_in, moved_out)
             else:
                 self._add(f"{op.attributes.get('function', op.kind)}.bytes", moved_in + moved_out)
+                if op.kind == "global_pool":
+                    # Channels are the inner loop: short ones leave vectors half empty.
+                    height, width, channels = inputs[0].shape
+                    self._add("global_pool.pixels", height * width)
+                    self._add("global_pool.channels", channels)
+                    self._add("global_pool.padded", height * width * _rounded(channels, 16))
             for size in CACHES:
                 self._add(f"bytes_beyond_{size >> 10}k", np.maximum(0, moved_in + moved_out - size))
         height, width, channels = (1, 1, *graph.output_shape)[-3:]
@@ -119,7 +125,13 @@ class CostTable:
         self._add(f"{role}.macs", rows * columns * depth)
         self._add(f"{role}.weights", columns * depth)
         self._hint(op, weights=columns * depth, inputs=moved_in, outputs=moved_out, columns=columns, depth=depth)
+        self._hint(
+            op, **{f"columns_{size}": _rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
+        )
         if is_vector:
+            self._add(f"{role}.columns", columns)
+            for _, tile_columns in TILES:
+                self._add(f"{role}.macs_1x{tile_columns}", _rounded(columns, tile_columns) * depth)
             return
         self._add(f"{role}.input", moved_in)
         self._add(f"{role}.output", moved_out)
@@ -128,9 +140,6 @@ class CostTable:
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
         self._hint(op, **{f"rows_{size}": _rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
-        self._hint(
-            op, **{f"columns_{size}": _rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
-        )
 
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():

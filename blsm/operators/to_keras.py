@@ -7,7 +7,7 @@ from typing import Any
 from blsm.operators.graph import Operator, OperatorGraph
 
 #: The values of input scaling do not change its latency; these are the usual ones of images in 0..255.
-_SCALE, _OFFSET = 1 / 127.5, -1.0
+SCALE, OFFSET = 1 / 127.5, -1.0
 
 
 def apply_graph(graph: OperatorGraph, x: Any) -> Any:
@@ -51,5 +51,5 @@ def _layer(op: Operator) -> Any:
         if attributes["mode"] == "normalization":
             channels = op.shape[-1]
             return layers.Normalization(mean=[0.5] * channels, variance=[0.25] * channels)
-        return layers.Rescaling(_SCALE, _OFFSET if attributes["mode"] == "scale_offset" else 0.0)
+        return layers.Rescaling(SCALE, OFFSET if attributes["mode"] == "scale_offset" else 0.0)
     raise ValueError(f"no Keras layer for operator kind {op.kind!r}")

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from blsm.domains import Choice, Domain, Value
 from blsm.errors import DeviceError, DomainError
-from blsm.profiles import Fingerprint, Visit
+from blsm.profiles import Chain, Fingerprint, Visit
 from blsm.profiling.devices.base import Device, Protocol, Session
 from blsm.profiling.devices.litert import convert_int8
 
@@ -57,11 +57,11 @@ _DEFAULTS = {
 
 
 class Asic(Device):
-    """An Arm Ethos-U NPU, int8, as Vela's cycle model sees it.
+    """An Arm Ethos-U NPU, int8, as Vela's cycle model sees it: an estimate, not a board.
 
-    The model's host never enters: results are the same on every machine. Operators that the NPU can't run would fall
-    back to a CPU that the model knows nothing about. Such a block is refused; with `cpu_fallback=uncounted` it gets
-    the latency of its NPU part, and name and fingerprint say so.
+    The machine that runs Vela does not matter. Operators that the NPU can't run would fall back to a CPU that the model
+    knows nothing about. Such a block is refused; with `cpu_fallback=uncounted` it gets the latency of its NPU part, and
+    name and fingerprint say so.
     """
 
     key: ClassVar[str] = "asic"
@@ -117,6 +117,9 @@ class Asic(Device):
                 "precision": "int8",
             }
         )
+
+    def compile_blocks(self, blocks: Chain, artifact: Path) -> None:
+        self.compile(blocks, artifact)  # freezing takes a chain as well as a Keras model
 
     def compile(self, model: Any, artifact: Path) -> None:
         """Writes what Vela computes for the quantised model, as JSON.

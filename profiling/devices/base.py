@@ -6,12 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
 
 from blsm.domains import Domain, Value
 from blsm.errors import DomainError
 from blsm.network import build_network
 from blsm.profiles import AGREEMENT, Chain, Fingerprint, Visit
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -149,11 +154,19 @@ class Device(ABC):
         Raises:
             DeviceError: it can't be compiled for this device.
         """
-        import keras
-
-        keras.utils.set_random_seed(0)  # the same chain gives the same artifact
-        self.compile(build_network(blocks), artifact)
+        self.compile(build_with_weights(blocks), artifact)
 
     @abstractmethod
     def open(self, core: int | None = None) -> Session:
         """Opens a session; its measuring process runs on CPU `core` alone if one is given and it uses one thread."""
+
+
+def build_with_weights(blocks: Chain) -> keras.Model:
+    """A Keras model of a chain with seeded random weights, as a trained model has none that are 0.
+
+    An untrained batch normalisation adds 0, which converters fold away, so that less would be measured than deployed.
+    """
+    model = build_network(blocks)
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.05, 0.15, weight.shape) for weight in model.weights])
+    return model

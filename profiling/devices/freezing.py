@@ -1,4 +1,4 @@
-"""A Keras model as a frozen TensorFlow graph: what the converters of all runtimes on this machine start from."""
+"""Keras models and chains of blocks as frozen TensorFlow graphs: what the converters of all runtimes on this machine start from."""
 
 from __future__ import annotations
 
@@ -8,25 +8,50 @@ from contextlib import contextmanager
 from typing import Any
 
 from blsm.errors import DeviceError
+from blsm.network import check_chain
+from blsm.operators.to_tensorflow import Constants, run_graph
+from blsm.profiles import Chain
 
 
-def freeze(model: Any) -> Any:
-    """A Keras model as a TensorFlow function of batch size 1 whose variables are constants.
+def freeze(source: Any) -> Any:
+    """A TensorFlow function of batch size 1 whose variables are constants.
 
     Freezing first takes a third of the time of `TFLiteConverter.from_keras_model` and gives the same artifact; without
-    freezing, variables stay operators and the artifact runs many times slower.
+    freezing, variables stay operators and the artifact runs many times slower. A chain of blocks goes without Keras,
+    which takes a third of the time again.
+
+    Args:
+        source: a Keras model, or a chain of blocks (with random weights then).
 
     Raises:
         DeviceError: the model can't be traced, or has variables that can't be frozen.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with refusals("TensorFlow"):
+        return _freeze_blocks(source) if isinstance(source, tuple) else _freeze_model(source)
+
+
+def _freeze_blocks(blocks: Chain) -> Any:
+    import tensorflow as tf
+
+    check_chain(blocks)
+    weights = Constants()
+
+    def run(x: Any) -> Any:
+        for config in blocks:
+            x = run_graph(config.graph(), x, weights)
+        return x
+
+    return tf.function(run).get_concrete_function(tf.TensorSpec((1, *blocks[0].input_shape), tf.float32))
+
+
+def _freeze_model(model: Any) -> Any:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     signature = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for tensor in model.inputs]
     function = tf.function(lambda *x: model(list(x) if len(x) > 1 else x[0], training=False))
-    with refusals("TensorFlow"):
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(*signature))
     left = [op.name for op in frozen.graph.get_operations() if op.type in ("ReadVariableOp", "VarHandleOp")]
     if left:
         raise DeviceError(f"variables could not be frozen: {', '.join(left[:3])}")
@@ -38,6 +63,8 @@ def refusals(converter: str) -> Iterator[None]:
     """Turns whatever a converter raises, which is of many kinds and pages long, into a DeviceError of one line."""
     try:
         yield
+    except DeviceError:
+        raise
     except Exception as error:
         lines = (line.strip() for line in str(error).splitlines())
         reason = next(filter(None, lines), type(error).__name__)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import ClassVar
 
 from blsm.domains import Domain, Integers, Value
-from blsm.profiles import Fingerprint
+from blsm.profiles import Chain, Fingerprint
 from blsm.profiling import machine
 from blsm.profiling.devices.base import Device, Session
 from blsm.profiling.timer import WorkerSession, worker_command
@@ -64,6 +64,9 @@ class HostDevice(Device):
             "cores": len(machine.available_cores()),
         }
         return Fingerprint(identity, notes)
+
+    def compile_blocks(self, blocks: Chain, artifact: Path) -> None:
+        self.compile(blocks, artifact)  # freezing takes a chain as well as a Keras model
 
     def open(self, core: int | None = None) -> Session:
         return WorkerSession(worker_command(self.runner, self.settings, None if self.exclusive else core))

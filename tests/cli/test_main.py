@@ -204,3 +204,15 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
     monkeypatch.setattr("blsm.cli.devices.run", interrupted)
     assert "interrupted" in _fails(capsys, "devices")
+
+
+def test_a_space_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from blsm.cli.profile import sample_chains
+
+    space = tmp_path / "space.toml"
+    space.write_text("[conv]\nheight = [8]\nfilters = [8, 16]\n")
+    chains = sample_chains("conv", 10, 0, str(space))
+    assert {chain[0].to_dict()["filters"] for chain in chains[1:]} == {8, 16}
+    space.write_text("[conv]\nfilter = [8, 16]\n")
+    arguments = ("profile", "--block", "conv", "--store", tmp_path / "p.db", "--space", space)
+    assert "did you mean 'filters'" in _fails(capsys, *arguments)
