@@ -187,14 +187,23 @@ def _cores() -> int:
 
 
 def _input(shape: Any, dtype: Any, seed: int) -> Any:
-    """A random array: over the whole range where inputs are quantised, in [0, 1) else, which is 0 for indices."""
+    """A random array: over the whole range where inputs are quantised, in [0, 1) else, which is 0 for indices.
+
+    It starts at a multiple of 64 bytes: TensorFlow copies others first, and where an array starts is a matter of luck.
+    """
     import numpy as np
 
     random = np.random.default_rng(seed)
-    dtype = np.dtype(dtype)
+    dtype, shape = np.dtype(dtype), tuple(shape)
     if dtype in (np.int8, np.uint8):
-        return random.integers(0, 256, tuple(shape), np.uint8).view(dtype)
-    return random.random(tuple(shape)).astype(dtype)
+        values = random.integers(0, 256, shape, np.uint8).view(dtype)
+    else:
+        values = random.random(shape).astype(dtype)
+    buffer = np.empty(values.nbytes + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    aligned = buffer[start : start + values.nbytes].view(dtype).reshape(shape)
+    aligned[...] = values
+    return aligned
 
 
 RUNNERS: dict[str, Callable[..., Invoke]] = {

@@ -178,6 +178,7 @@ def test_quantised_inputs_fill_their_range_and_others_lie_in_the_unit_interval()
     image = worker._input((1, 64, 64), "float32", 0)
     assert (image.dtype, image.min() >= 0, 0.9 < image.max() < 1) == (np.float32, True, True)
     assert not worker._input((4,), np.int32, 0).any()
+    assert {worker._input((1, size), "float32", 0).ctypes.data % 64 for size in (1, 7, 100, 10**6)} == {0}
 
 
 def test_the_worker_needs_nothing_but_the_standard_library_to_start() -> None:
