@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 INTERVAL = 0.9
 #: Relative standard deviation of a network around the sum of its blocks, all predicted perfectly (LiteRT).
 ADDITIVITY_DEVIATION = 0.025
-#: A config outside the profiled domain is this much more uncertain.
-_EXTRAPOLATION_FACTOR = 5.0
+#: A config outside the profiled domain is this much more uncertain, and has at least this relative deviation.
+_EXTRAPOLATION_FACTOR, _EXTRAPOLATION_DEVIATION = 5.0, 0.1
 _CACHE_SIZE = 200_000
 
 
@@ -220,7 +220,9 @@ class LatencyModel:
         for config, latency_ms in zip(new, self.predict(new).tolist(), strict=True):
             surrogate = self._surrogate(config.family)
             in_domain = contains(surrogate.domain, config.to_dict())
-            deviation = surrogate.deviation * (1.0 if in_domain else _EXTRAPOLATION_FACTOR)
+            deviation = surrogate.deviation
+            if not in_domain:
+                deviation = max(_EXTRAPOLATION_FACTOR * deviation, _EXTRAPOLATION_DEVIATION)
             added_ms = max(0.0, latency_ms - self.dispatch_ms)
             self._cache[config] = _Cached(added_ms, deviation * latency_ms, in_domain)
 

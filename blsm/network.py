@@ -90,8 +90,10 @@ def _explain(graph: OperatorGraph, index: int, explained: set[int]) -> tuple[Seq
     best: Sequence[int] = ()
     config = None
     for root in dict.fromkeys(graph.operators[index].inputs):
-        for family in block_families().values():
-            for guess in family.guesses(Cursor(graph, root)):
+        # A residual block has several readers of its input, of which this operator need not be the one to start a
+        # guess from; of parallel branches, this operator's own is wanted.
+        for family, through in itertools.product(block_families().values(), (None, index)):
+            for guess in family.guesses(Cursor(graph, root, through)):
                 found = graph.find(guess.graph(), root)
                 if found is None or index not in found[1:] or not explained.isdisjoint(found[1:]):
                     continue

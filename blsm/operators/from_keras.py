@@ -120,9 +120,9 @@ def _steps(operation: Any, input_shape: Shape, output_shape: Shape) -> list[_Ste
         return []
     if name in _FUNCTION_OPERATIONS:
         return _activation(_FUNCTION_OPERATIONS[name])
-    translate = _LAYERS.get(name)
+    steps = _LAYERS[name](operation) if name in _LAYERS else None
     # A layer that blsm knows but whose settings it does not model stays opaque, and so is reported as unmatched.
-    return (translate(operation) if translate else None) or [(name, {})]
+    return [(name, {})] if steps is None else steps
 
 
 def _is_pixel(shape: Shape) -> bool:

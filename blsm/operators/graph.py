@@ -236,10 +236,12 @@ class Cursor:
     Attributes:
         graph: the graph of the whole network.
         index: the operator whose output one stands at.
+        through: the operator that every path from here starts with; any reader of the output if None.
     """
 
     graph: OperatorGraph = field(repr=False)
     index: int
+    through: int | None = None
 
     @property
     def operator(self) -> Operator:
@@ -292,7 +294,8 @@ class Cursor:
         if not kinds:
             yield ()
             return
-        for consumer in self.graph.consumers[self.index]:
+        consumers = self.graph.consumers[self.index] if self.through is None else (self.through,)
+        for consumer in consumers:
             if self.graph.operators[consumer].kind == kinds[0]:
                 here = Cursor(self.graph, consumer)
                 for rest in here._paths(kinds[1:]):

@@ -1,4 +1,4 @@
-"""Keras models and chains of blocks as frozen TensorFlow graphs: what the converters of all runtimes on this machine start from."""
+"""Keras models and chains of blocks as frozen TensorFlow graphs: where the converters on this machine start from."""
 
 from __future__ import annotations
 

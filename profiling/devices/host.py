@@ -6,6 +6,7 @@ import importlib.util
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import ClassVar
 
 from blsm.domains import Domain, Integers, Value
