@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import blsm
+from blsm.cli.common import quiet
 
 
 def example_network() -> list[blsm.BlockConfig]:
@@ -93,7 +94,8 @@ def main() -> None:
     outputs = ("--json", str(figures["evaluation"]), "--figure", str(figures["picture"]))
     run_blsm("evaluate", bundle, *store, "--networks", str(options.networks), *outputs)
 
-    blsm.build_network(example_network()).save(network)
+    with quiet():
+        blsm.build_network(example_network()).save(network)
     run_blsm("predict", network, "--latency-model", bundle)
     predicted = json.loads(run_blsm("predict", network, "--latency-model", bundle, "--json", capture=True))
     measured = json.loads(run_blsm("measure", network, "--device", "edge_cpu", "--json", capture=True))

@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> None:
     from blsm.profiling import device, measure_model
 
     target = device(options.device)
-    visits = measure_model(load_keras_model(options.model), target, common.protocol(options))
+    with common.quiet():
+        visits = measure_model(load_keras_model(options.model), target, common.protocol(options))
     latency_ms = min(visit.minimum_ns for visit in visits) / 1e6
     spread = max(visit.minimum_ns for visit in visits) / 1e6 / latency_ms - 1
     invocations = sum(visit.invocations for visit in visits)

@@ -35,8 +35,9 @@ def run(options: argparse.Namespace) -> None:
     from blsm.network import load_keras_model
 
     latency_model = bundle.load(options.latency_model)
-    model = load_keras_model(options.model)
-    estimate = latency_model.latency(model, allow_partial=options.allow_partial)
+    with common.quiet():
+        model = load_keras_model(options.model)
+        estimate = latency_model.latency(model, allow_partial=options.allow_partial)
     if options.json:
         print(json.dumps(to_json(estimate, latency_model.device), indent=1))
     else:

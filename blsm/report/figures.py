@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ def predicted_versus_measured(comparisons: Mapping[str, Comparison], path: Path,
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     columns = min(4, len(comparisons))
     rows = -(-len(comparisons) // columns)
@@ -43,6 +45,11 @@ def predicted_versus_measured(comparisons: Mapping[str, Comparison], path: Path,
             xlabel="measured, ms",
             ylabel="predicted, ms",
         )
+        decades = math.log10(ends[1] / ends[0])
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+            scale.set_major_formatter("{x:g}")
+            scale.set_minor_formatter(NullFormatter())
         agreement = comparison.agreement
         axis.set_title(
             f"{name}, n = {agreement.count}\n$\\rho$ {agreement.spearman:.4f}, MAPE {agreement.mape:.1f} %", fontsize=10
