@@ -19,6 +19,9 @@ from typing import Any
 
 Invoke = Callable[[], None]
 
+#: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
+OUTPUT = "blsm_output_"
+
 
 def load_litert(artifact: str, threads: int) -> Invoke:
     """An invocation of a LiteRT flatbuffer."""
@@ -45,8 +48,7 @@ def load_tensorflow(artifact: str, threads: int) -> Invoke:
     with graph.as_default():
         tf.import_graph_def(definition, name="")
     inputs = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
-    # `tf.function` names its outputs Identity, Identity_1, ..., and everything else below a layer's name.
-    outputs = [op.outputs[0] for op in graph.get_operations() if op.type == "Identity" and "/" not in op.name]
+    outputs = [op.outputs[0] for op in graph.get_operations() if op.name.startswith(OUTPUT)]
     # A session dispatches faster than an eager function, and frees its graph when it goes.
     session = tf.compat.v1.Session(
         graph=graph,

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from blsm.profiling.devices.freezing import freeze
 from blsm.profiling.devices.host import HostDevice
+from blsm.profiling.worker import OUTPUT
 
 
 class TensorFlowCpu(HostDevice):
@@ -19,4 +20,10 @@ class TensorFlowCpu(HostDevice):
     runtime: ClassVar[str] = "tensorflow"
 
     def compile(self, model: Any, artifact: Path) -> None:
-        artifact.write_bytes(freeze(model).graph.as_graph_def().SerializeToString())
+        frozen = freeze(model)
+        definition = frozen.graph.as_graph_def()
+        # A graph does not know its outputs, and has other operators that nothing reads: they get names to know them by.
+        for number, tensor in enumerate(frozen.outputs):
+            node = definition.node.add(name=f"{OUTPUT}{number}", op="Identity", input=[tensor.name])
+            node.attr["T"].type = tensor.dtype.as_datatype_enum
+        artifact.write_bytes(definition.SerializeToString())

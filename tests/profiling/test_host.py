@@ -46,7 +46,7 @@ def _run_tensorflow(artifact: Path, image: np.ndarray) -> np.ndarray:
     with tf.Graph().as_default() as graph, tf.compat.v1.Session() as session:
         tf.import_graph_def(definition, name="")
         (source,) = [op for op in graph.get_operations() if op.type == "Placeholder"]
-        return session.run("Identity:0", {source.outputs[0]: image})
+        return session.run(f"{worker.OUTPUT}0:0", {source.outputs[0]: image})
 
 
 def _run_openvino(artifact: Path, image: np.ndarray) -> np.ndarray:
@@ -149,6 +149,17 @@ def test_the_same_chain_is_quantised_alike(network: list[blsm.BlockConfig], tmp_
         target.compile_blocks(tuple(network), artifact)
         outputs.append(_run_litert(artifact, np.random.default_rng(0).random((1, 16, 16, 3), np.float32)))
     np.testing.assert_array_equal(*outputs)
+
+
+def test_a_tensorflow_graph_knows_its_outputs(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    swish = blsm.block_family("conv").config(
+        height=8, width=8, in_channels=3, filters=4, kernel_size=3, strides=1, activation="swish"
+    )
+    device("tensorflow_cpu").compile_blocks((swish,), tmp_path / "graph.pb")
+    nodes = tf.compat.v1.GraphDef.FromString((tmp_path / "graph.pb").read_bytes()).node
+    assert [node.name for node in nodes if node.name.startswith(worker.OUTPUT)] == [f"{worker.OUTPUT}0"]
 
 
 def test_all_cores_means_all_and_keeps_the_machine_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
