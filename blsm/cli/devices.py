@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> None:
     one = device(options.name)
     missing = one.missing()
     print(f"{one.key}: {one.summary}; {'usable here' if missing is None else f'not usable here: {missing}'}\n")
-    rows = [(name, str(domain), str(one.defaults[name])) for name, domain in one.options.items()]
-    print_table(rows, ("option", "values", "default"))
-    if rows:
+    choices = [(name, str(domain), str(one.defaults[name])) for name, domain in one.options.items()]
+    print_table(choices, ("option", "values", "default"))
+    if choices:
         name, domain = next(iter(one.options.items()))
         print(f"\nchosen as in {one.key}@{name}={domain.at(0.9)}")

@@ -46,6 +46,7 @@ def predicted_versus_measured(comparisons: Mapping[str, Comparison], path: Path,
             ylabel="predicted, ms",
         )
         decades = math.log10(ends[1] / ends[0])
+        axis.tick_params(axis="x", labelrotation=0 if decades > 2 else 45)
         for scale in (axis.xaxis, axis.yaxis):
             scale.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
             scale.set_major_formatter("{x:g}")
