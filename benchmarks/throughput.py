@@ -58,7 +58,7 @@ def main() -> None:
         "naive_configs_per_minute": naive,
         "ratio": ours / naive,
         "measuring_share": report.measuring_s / report.total_s,
-        "waiting_for_compiler_share": report.waiting_s / report.total_s,
+        "idle_share": report.idle_share,
     }
     print_table([(name, f"{value:.3g}") for name, value in figures.items()], ("figure", "value"))
     write_result("throughput", figures)

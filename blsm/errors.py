@@ -14,6 +14,7 @@ BlsmError
 │   └── ModelFileError
 ├── FingerprintError (ValueError)       measurements of different machines were about to be mixed
 └── DeviceError (RuntimeError)          a device that is not usable here, or a block that failed on it
+    └── HostError                       another machine that can't be reached or used, or was lost
 
 Each is also the fitting builtin, so that callers may catch either. The command line prints the message and
 exits with 2.
@@ -99,3 +100,7 @@ class FingerprintError(BlsmError, ValueError):
 
 class DeviceError(BlsmError, RuntimeError):
     """A device is not usable here, or a block failed to compile or run on it."""
+
+
+class HostError(DeviceError):
+    """Another machine can't be reached or used, or was lost while it measured."""

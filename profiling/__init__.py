@@ -2,6 +2,7 @@
 
 from blsm.profiling.campaign import Campaign, CampaignReport
 from blsm.profiling.devices import Device, Protocol, Session, device, devices, register_device
+from blsm.profiling.hosts import RemoteDevice
 from blsm.profiling.single import measure_model
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "CampaignReport",
     "Device",
     "Protocol",
+    "RemoteDevice",
     "Session",
     "device",
     "devices",

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from blsm.blocks import block_family
+from blsm.errors import DeviceError, HostError, StoreError
+from blsm.profiles import Chain, Profile, ProfileStore, Visit
 from blsm.profiling import machine
 from blsm.profiling.compiler import CompileProcess
 from blsm.profiling.devices.base import Device, Protocol, Session
-
-from blsm.blocks import block_family
-from blsm.errors import DeviceError, StoreError
-from blsm.profiles import Chain, Profile, ProfileStore
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +37,12 @@ _WINDOW = 512
 #: Visits of other chains between two visits of one: a quarter of a minute or more. A machine has slow spells, and small
 #: blocks a slow mode that lasts for seconds; visits closer together would all fall into the same.
 _GAP = 300
-#: How often to look at the clock while nothing is compiled yet.
+#: Tasks that a session holds: the one it visits, and the next, so that it need not wait while a visit is stored.
+_AHEAD = 2
+#: How often to look at the clock while nothing happens.
 _POLL_S = 0.5
+#: How long a running visit may take to end by itself when the campaign ends.
+_LAST_VISIT_S = 1.0
 
 
 @dataclass
@@ -51,8 +54,11 @@ class CampaignReport:
         complete: those that have all their visits now, earlier runs included.
         failed: chain -> reason, of those that can't be compiled or run.
         visits: visits made in this run.
-        measuring_s: time in visits, seconds.
-        waiting_s: time that the device idled because nothing was compiled yet, seconds.
+        lost: what happened to hosts that were lost on the way.
+        compiling_s: time of all compilers together, seconds.
+        transfer_s: time for moving artifacts to other machines, of all of them together, seconds.
+        measuring_s: time in visits, of all measuring cores together, seconds.
+        idle_s: time that the measuring cores did neither, e.g. because nothing was compiled yet, seconds.
         total_s: time of this run, seconds.
         stopped: why it ended early: `budget` or `interrupted`; None if it did not.
     """
@@ -61,10 +67,19 @@ class CampaignReport:
     complete: int = 0
     failed: dict[Chain, str] = field(default_factory=dict)
     visits: int = 0
+    lost: list[str] = field(default_factory=list)
+    compiling_s: float = 0.0
+    transfer_s: float = 0.0
     measuring_s: float = 0.0
-    waiting_s: float = 0.0
+    idle_s: float = 0.0
     total_s: float = 0.0
     stopped: str | None = None
+
+    @property
+    def idle_share(self) -> float:
+        """Share of the measuring cores' time that they idled."""
+        spent = self.measuring_s + self.transfer_s + self.idle_s
+        return self.idle_s / spent if spent else 0.0
 
 
 @dataclass(eq=False)
@@ -75,6 +90,7 @@ class _Task:
     artifact: Path
     minima_ns: list[int] = field(default_factory=list)
     last_visit: int = -_GAP
+    compiling_s: float = 0.0
     error: str | None = None
 
 
@@ -122,8 +138,9 @@ class Campaign:
 
         Raises:
             StoreError: the store can't be written, or another campaign uses it.
-            FingerprintError: the store's profiles of this device are another machine's.
+            FingerprintError: the store's profiles of this device are another machine's, or several hosts differ.
             DeviceError: the device is not usable here.
+            HostError: a host can't be used at the start, or the last one was lost on the way.
         """
         chains = list(dict.fromkeys(chains))
         if (lacking := self.device.missing()) is not None:
@@ -167,37 +184,84 @@ class Campaign:
 
     def _run(self, tasks: list[_Task], folder: Path, report: CampaignReport, deadline: float) -> None:
         core, others = machine.split_cores()
-        compilers = _Compilers(self.device, others, folder / "compiler.log", self._machine)
+        cores = others if self.device.here else machine.available_cores()
+        arrived: _Arrived = queue.SimpleQueue()
+        compilers = _Compilers(self.device, cores, folder / "compiler.log", self._machine, arrived)
         sentinel = _Task(SENTINEL, folder / f"sentinel{self.device.suffix}")
-        sentinel_due = 0.0
         ready: list[_Task] = []
-        with compilers, self.device.open(core) as session:
-            compilers.compile_now(sentinel)
-            compilers.start(tasks)
-            while ready or compilers.pending:
-                now = time.monotonic()
-                if now > deadline:
-                    report.stopped = "budget"
-                    return
-                if now >= sentinel_due:
-                    with self._machine:
-                        visit = session.visit(sentinel.artifact, self.protocol)
-                    self.store.add_sentinel_visit(self.device.name, visit)
-                    sentinel_due = now + _SENTINEL_INTERVAL_S
-                task = self._choose(ready, report.visits, bool(compilers.pending))
-                if task is not None and self._visit(session, task, report):
-                    ready.remove(task)
-                    compilers.release(task)
-                before = time.monotonic()
-                compiled = compilers.wait(_POLL_S if task is None else 0)
-                report.waiting_s += time.monotonic() - before
-                if compiled is None:
-                    continue
-                if compiled.error is None:
-                    ready.append(compiled)
+        with compilers, _Measurers(self.device.sessions(core), self.protocol, self._machine, arrived) as measurers:
+            try:
+                compilers.compile_now(sentinel)
+                report.compiling_s += sentinel.compiling_s
+                compilers.start(tasks)
+                while True:
+                    if over := time.monotonic() > deadline:
+                        report.stopped = "budget"
+                    else:
+                        self._hand_out(ready, sentinel, measurers, report, bool(compilers.pending))
+                    busy = any(measurer.tasks for measurer in measurers.alive)
+                    if not busy and (over or not (ready or compilers.pending)):
+                        return
+                    self._settle(arrived, sentinel, ready, compilers, measurers, report)
+            finally:
+                measurers.close()
+                measurers.account(report)
+
+    def _hand_out(
+        self, ready: list[_Task], sentinel: _Task, measurers: _Measurers, report: CampaignReport, more: bool
+    ) -> None:
+        """Gives sessions that have too little to do the sentinel if it is due, or else the next task."""
+        for measurer in measurers.alive:
+            while len(measurer.tasks) < _AHEAD:
+                task = sentinel
+                if time.monotonic() >= measurer.sentinel_due:
+                    measurer.sentinel_due = time.monotonic() + _SENTINEL_INTERVAL_S
+                elif (chosen := self._choose(ready, report.visits, more)) is not None:
+                    ready.remove(chosen)
+                    task = chosen
                 else:
-                    self._fail(compiled, compiled.error, report)
-                    compilers.release(compiled)
+                    break
+                measurer.give(task)
+
+    def _settle(
+        self,
+        arrived: _Arrived,
+        sentinel: _Task,
+        ready: list[_Task],
+        compilers: _Compilers,
+        measurers: _Measurers,
+        report: CampaignReport,
+    ) -> None:
+        """Waits for what happens next, and records it."""
+        try:
+            event = arrived.get(timeout=_POLL_S)
+        except queue.Empty:
+            return
+        if isinstance(event, BaseException):
+            raise event
+        if isinstance(event, _Visited):
+            task, measurer = event.task, event.measurer
+            measurer.tasks.remove(task)
+            if isinstance(event.outcome, HostError):
+                lost = [task, *measurer.tasks]
+                measurers.lose(measurer, event.outcome, report)
+                ready.extend(task for task in lost if task is not sentinel)
+            elif task is sentinel:
+                if isinstance(event.outcome, DeviceError):
+                    raise event.outcome
+                self.store.add_sentinel_visit(self.device.name, event.outcome)
+            elif self._record(task, event.outcome, report):
+                compilers.release(task)
+            else:
+                ready.append(task)
+            return
+        compilers.pending -= 1
+        report.compiling_s += event.compiling_s
+        if event.error is None:
+            ready.append(event)
+        else:
+            self._fail(event, event.error, report)
+            compilers.release(event)
 
     def _choose(self, ready: list[_Task], now: int, more: bool) -> _Task | None:
         """The next task to visit, at random among those not visited just now; None to wait for more."""
@@ -206,20 +270,14 @@ class Campaign:
             return self._random.choice(rested)
         return None if more or not ready else min(ready, key=lambda task: task.last_visit)
 
-    def _visit(self, session: Session, task: _Task, report: CampaignReport) -> bool:
-        """Visits a task; returns whether it is settled, by its last visit or by failing."""
-        before = time.monotonic()
-        try:
-            with self._machine:
-                visit = session.visit(task.artifact, self.protocol)
-        except DeviceError as error:
-            self._fail(task, str(error), report)
+    def _record(self, task: _Task, outcome: Visit | DeviceError, report: CampaignReport) -> bool:
+        """Stores a visit; returns whether the task is settled, by its last visit or by failing."""
+        if isinstance(outcome, DeviceError):
+            self._fail(task, str(outcome), report)
             return True
-        finally:
-            report.measuring_s += time.monotonic() - before
-        self.store.add_visit(self.device.name, task.blocks, visit)
+        self.store.add_visit(self.device.name, task.blocks, outcome)
         planned = len(task.minima_ns) < self.protocol.visits
-        task.minima_ns.append(visit.minimum_ns)
+        task.minima_ns.append(outcome.minimum_ns)
         task.last_visit = report.visits
         report.visits += 1
         self.progress(int(planned))
@@ -234,23 +292,152 @@ class Campaign:
         self.progress(self.protocol.visits_left(task.minima_ns))
 
 
+class _Measurer:
+    """One session, served by a thread of its own.
+
+    Attributes:
+        tasks: what it was given and has not answered yet.
+        sentinel_due: when it is to visit the sentinel next, monotonic seconds.
+    """
+
+    def __init__(
+        self, session: Session, protocol: Protocol, machine: AbstractContextManager[Any], arrived: _Arrived
+    ) -> None:
+        self.tasks: list[_Task] = []
+        self.sentinel_due = 0.0
+        self.session = session
+        self.measuring_s = 0.0
+        self.ended: float | None = None
+        self._protocol = protocol
+        self._machine = machine
+        self._arrived = arrived
+        self._given: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def give(self, task: _Task) -> None:
+        """Has a task visited; the outcome arrives in the campaign's queue."""
+        self.tasks.append(task)
+        self._given.put(task)
+
+    def _work(self) -> None:
+        while (task := self._given.get()) is not None and not self._closing.is_set():
+            try:
+                with self._machine:
+                    outcome = self._visit(task)
+            except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
+                self._arrived.put(error)
+                return
+            self._arrived.put(_Visited(self, task, outcome))
+            if isinstance(outcome, HostError):
+                return
+
+    def _visit(self, task: _Task) -> Visit | DeviceError:
+        began, transferred_s = time.monotonic(), self.session.transfer_s
+        try:
+            return self.session.visit(task.artifact, self._protocol)
+        except DeviceError as error:
+            return error
+        finally:
+            self.measuring_s += time.monotonic() - began - (self.session.transfer_s - transferred_s)
+
+    def close(self) -> None:
+        """Lets a running visit end if it ends soon, then ends the session."""
+        if self.ended is None:
+            self._closing.set()
+            self._given.put(None)
+            self._thread.join(_LAST_VISIT_S)
+            self.ended = time.monotonic()
+            self.session.close()
+
+
+@dataclass(frozen=True)
+class _Visited:
+    """A visit that ended one way or the other."""
+
+    measurer: _Measurer
+    task: _Task
+    outcome: Visit | DeviceError
+
+
+#: What a campaign waits for: tasks that were compiled, or could not be; visits; errors that end the campaign.
+_Arrived = queue.SimpleQueue[_Task | _Visited | BaseException]
+
+
+class _Measurers:
+    """The sessions of a campaign.
+
+    Attributes:
+        alive: those that were not lost.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[Session],
+        protocol: Protocol,
+        machine: AbstractContextManager[Any],
+        arrived: _Arrived,
+    ) -> None:
+        self._began = time.monotonic()
+        self._all = [_Measurer(session, protocol, machine, arrived) for session in sessions]
+        self.alive = list(self._all)
+
+    def lose(self, measurer: _Measurer, error: HostError, report: CampaignReport) -> None:
+        """Goes on without a session; raises HostError if it was the last."""
+        report.lost.append(str(error))
+        logger.warning("%s", error)
+        self.alive.remove(measurer)
+        measurer.close()
+        if not self.alive:
+            raise HostError(
+                f"{'; '.join(report.lost)}; no host is left: what was measured is stored, run again to continue"
+            )
+
+    def account(self, report: CampaignReport) -> None:
+        """Adds up where the time of the sessions went."""
+        for measurer in self._all:
+            spent = (measurer.ended or time.monotonic()) - self._began
+            report.measuring_s += measurer.measuring_s
+            report.transfer_s += measurer.session.transfer_s
+            report.idle_s += spent - measurer.measuring_s - measurer.session.transfer_s
+
+    def close(self) -> None:
+        """Ends all sessions."""
+        for measurer in self._all:
+            measurer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class _Compilers:
     """Compiles tasks on threads, each with a process of its own, a bounded number ahead of the measuring."""
 
-    def __init__(self, device: Device, cores: Sequence[int], log: Path, machine: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self,
+        device: Device,
+        cores: Sequence[int],
+        log: Path,
+        machine: AbstractContextManager[Any],
+        arrived: _Arrived,
+    ) -> None:
         self._machine = machine
+        self._arrived = arrived
         self._processes = [CompileProcess(device, cores, log) for _ in range(max(1, len(cores)))]
         self._threads: list[threading.Thread] = []
         self._waiting: queue.SimpleQueue[_Task] = queue.SimpleQueue()
-        self._arrived: queue.SimpleQueue[_Task | BaseException] = queue.SimpleQueue()
         self._places = threading.Semaphore(_WINDOW)
         self._closing = threading.Event()
-        #: Tasks that have not arrived yet.
+        #: Tasks that have not arrived yet; the campaign counts them down.
         self.pending = 0
 
     def compile_now(self, task: _Task) -> None:
         """Compiles one task and waits for it; raises DeviceError where it fails."""
-        self._processes[0].compile(task.blocks, task.artifact)
+        self._compile(self._processes[0], task)
 
     def start(self, tasks: Iterable[_Task]) -> None:
         """Starts compiling these tasks in order."""
@@ -273,7 +460,7 @@ class _Compilers:
                 return
             try:
                 with self._machine:
-                    process.compile(task.blocks, task.artifact)
+                    self._compile(process, task)
             except DeviceError as error:
                 task.error = str(error)
             except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
@@ -281,16 +468,12 @@ class _Compilers:
                 return
             self._arrived.put(task)
 
-    def wait(self, seconds: float) -> _Task | None:
-        """The next compiled task, or failed one (its `error` says why); None if there is none in that time."""
+    def _compile(self, process: CompileProcess, task: _Task) -> None:
+        began = time.monotonic()
         try:
-            arrived = self._arrived.get(timeout=seconds) if seconds else self._arrived.get_nowait()
-        except queue.Empty:
-            return None
-        if isinstance(arrived, BaseException):
-            raise arrived
-        self.pending -= 1
-        return arrived
+            process.compile(task.blocks, task.artifact)
+        finally:
+            task.compiling_s = time.monotonic() - began
 
     def release(self, task: _Task) -> None:
         """Says that a task is settled: its artifact goes, and another one may be compiled."""

@@ -1,24 +1,41 @@
 """The measuring process: reads requests as JSON lines, times artifacts, answers as JSON lines.
 
-Standard library, numpy and the device's runtime only, so that it can run where blsm is not installed.
+Standard library, numpy and the device's runtime only, and all of it in this one file: `blsm.profiling.hosts` sends it
+to machines where blsm is not installed. There `supervise` stands between the connection and the measuring process.
 
 Request: {"artifact": path, "invocations", "max_visit_s", "min_invocations", "warmup"}
 Answer:  {"samples_ns": [...], "started_s"} or {"error": text}
+
+Request: {"facts": true}
+Answer:  what `facts` returns, or {"error": text}
 """
+
+from __future__ import annotations  # other machines may run an older Python
 
 import argparse
 import contextlib
+import importlib
+import importlib.metadata
 import json
 import math
 import os
+import platform
+import selectors
 import signal
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
 
 Invoke = Callable[[], None]
 
+#: Of the conversation with `supervise`; in its first message, which also tells that message from a login's greeting.
+PROTOCOL_NUMBER = 1
+#: Importing a runtime on a slow board takes a while.
+FACTS_TIMEOUT_S = 60.0
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
 OUTPUT = "blsm_output_"
 
@@ -215,6 +232,62 @@ RUNNERS: dict[str, Callable[..., Invoke]] = {
     "openvino": load_openvino,
     "tensorflow": load_tensorflow,
 }
+#: Runner -> the package of its runtime, then the others that it needs.
+PACKAGES: dict[str, Sequence[str]] = {
+    "jax": ("jax", "keras", "numpy"),
+    "litert": ("ai-edge-litert", "numpy"),
+    "onnx": ("onnxruntime", "numpy"),
+    "openvino": ("openvino", "numpy"),
+    "tensorflow": ("tensorflow", "numpy"),
+}
+
+
+def cpu_name() -> str:
+    """Model name of the CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in pairs}
+    # Virtual machines often name the vendor only: family and model tell generations apart.
+    parts = [fields.get("model name", platform.machine())]
+    parts += [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return " ".join(parts)
+
+
+def governor() -> str:
+    """Frequency governor of the first core, `unknown` where the kernel does not tell."""
+    try:
+        return Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def available_cores() -> list[int]:
+    """The cores that this process may run on."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def facts(runner: str) -> dict[str, Any]:
+    """What this machine says of itself, for the fingerprint; an `error` where the runner's packages are missing."""
+    lacking = []
+    for package in PACKAGES[runner]:
+        try:
+            importlib.import_module(package.replace("-", "_"))
+        except ImportError:
+            lacking.append(package)
+    if lacking:
+        return {"error": f"{sys.executable} has no {' and no '.join(lacking)}: pip install {' '.join(lacking)}"}
+    runtime = PACKAGES[runner][0]
+    return {
+        "cpu": cpu_name(),
+        "architecture": platform.machine(),
+        "governor": governor(),
+        "runtime": f"{runtime} {importlib.metadata.version(runtime)}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
 
 
 def time_invocations(
@@ -236,10 +309,12 @@ def time_invocations(
     return samples
 
 
-def answer(request: dict[str, Any], load: Callable[..., Invoke], options: dict[str, Any]) -> dict[str, Any]:
+def answer(request: dict[str, Any], runner: str, options: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request."""
     try:
-        invoke = load(request.pop("artifact"), **options)
+        if "facts" in request:
+            return facts(runner)
+        invoke = RUNNERS[runner](request.pop("artifact"), **options)
         started_s = time.time()
         samples_ns = time_invocations(invoke, **request)
         if isinstance(invoke, Dispatch):
@@ -247,6 +322,165 @@ def answer(request: dict[str, Any], load: Callable[..., Invoke], options: dict[s
         return {"samples_ns": samples_ns, "started_s": started_s}
     except Exception as error:  # noqa: BLE001  # whatever a runtime raises is this block's failure, not the worker's
         return {"error": f"{type(error).__name__}: {error}"}
+
+
+class WorkerError(Exception):
+    """A request crashed the measuring process, or did not end."""
+
+
+class Worker:
+    """A measuring process, replaced when a request crashes or hangs it.
+
+    Args:
+        command: starts it, see `worker_command`.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: Mapping[str, Any], timeout_s: float, hangup: IO[bytes] | None = None) -> dict[str, Any]:
+        """The answer to a request.
+
+        Args:
+            request: see the module's description.
+            timeout_s: it counts as hung after this.
+            hangup: a stream on which nothing comes while this waits, unless its other end is gone.
+
+        Raises:
+            WorkerError: the process died or hung; the next request gets a new one.
+            EOFError: the other end of `hangup` is gone.
+        """
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                if hangup is not None:
+                    selector.register(hangup, selectors.EVENT_READ)
+                ready = [key.fileobj for key, _ in selector.select(timeout_s)]
+            if not ready:
+                self._stop()
+                raise WorkerError(f"it did not end within {timeout_s:g} s")
+            if process.stdout not in ready:
+                raise EOFError
+            line = process.stdout.readline()
+            return dict(json.loads(line))
+        except (BrokenPipeError, json.JSONDecodeError):
+            code = self._stop()
+            raise WorkerError(f"the measuring process died with status {code}{last_line(self._log, ': ')}") from None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
+            )
+        return self._process
+
+    def _stop(self) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # A process that died by itself tells its status; it needs a moment to be reaped.
+        try:
+            code = process.wait(0.2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+        with contextlib.suppress(BrokenPipeError):  # it may hold the rest of a request that nobody reads any more
+            process.stdin.close()
+        process.stdout.close()
+        return code
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._stop()
+        self._log.close()
+
+
+def worker_command(script: str, runner: str, options: Mapping[str, Any], core: int | None) -> list[str]:
+    """The command that starts a measuring process.
+
+    Args:
+        script: this file.
+        runner: one of `RUNNERS`.
+        options: its arguments.
+        core: CPU core that it runs on; any if None.
+    """
+    command = [sys.executable, script, runner, "--options", json.dumps(dict(options))]
+    return command if core is None else [*command, "--core", str(core)]
+
+
+def last_line(log: IO[bytes], before: str = "") -> str:
+    """Last line of a log that another process writes to, after `before`; nothing where it wrote nothing."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return before + lines[-1].strip() if lines else ""
+
+
+def supervise(source: bytes) -> None:
+    """Serves the other end of a connection, on standard input and output, until it is gone.
+
+    It keeps the artifacts in a temporary folder and gives the requests to a measuring process, so that an artifact that
+    crashes the runtime does not cut the connection. Each message is a JSON line:
+
+    Setup:   {"runner", "options", "pin": to measure on one core alone}
+    Answer:  {"blsm_worker": 1, "cores", and what `facts` returns}
+    Request: {"artifact": number, "bytes": how many follow the line, None if it was sent before, "drop": numbers of
+             artifacts that are not needed any more, "timeout_s", "settings": rest of the measuring process' request}
+    Answer:  that of the measuring process, or {"died": why it died} or {"fault": what is wrong with this machine}; and
+             "busy_s", the time that the measuring process took.
+
+    Args:
+        source: of this file.
+    """
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+
+    def say(message: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(message).encode() + b"\n")
+        answers.flush()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit())  # so that the folder is removed
+    setup = json.loads(requests.readline())
+    cores = available_cores()
+    core = cores[-1] if setup["pin"] and len(cores) > 1 else None
+    with tempfile.TemporaryDirectory(prefix="blsm-") as folder, contextlib.suppress(EOFError, BrokenPipeError):
+        script = Path(folder) / "worker.py"
+        script.write_bytes(source)
+        command = worker_command(str(script), setup["runner"], setup["options"], core)
+        with contextlib.closing(Worker(command)) as worker:
+            try:
+                known = worker.ask({"facts": True}, FACTS_TIMEOUT_S, requests)
+            except WorkerError as error:
+                known = {"error": str(error)}
+            say({"blsm_worker": PROTOCOL_NUMBER, "cores": len(cores), **known})
+            while line := requests.readline():
+                say(_supervised(json.loads(line), Path(folder), worker, requests))
+
+
+def _supervised(request: dict[str, Any], folder: Path, worker: Worker, requests: IO[bytes]) -> dict[str, Any]:
+    artifact = folder / f"{request['artifact']:d}"
+    data = requests.read(request["bytes"] or 0)
+    try:
+        for number in request["drop"]:
+            (folder / f"{number:d}").unlink()
+        if request["bytes"] is not None:
+            artifact.write_bytes(data)
+    except OSError as error:
+        return {"fault": f"cannot keep an artifact in {folder}: {error.strerror}"}
+    started = time.monotonic()
+    try:
+        known = worker.ask({"artifact": str(artifact), **request["settings"]}, request["timeout_s"], requests)
+    except WorkerError as error:
+        known = {"died": str(error)}
+    return {**known, "busy_s": time.monotonic() - started}
 
 
 def main() -> None:
@@ -267,7 +501,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line), RUNNERS[arguments.runner], arguments.options)) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options)) + "\n")
 
 
 if __name__ == "__main__":

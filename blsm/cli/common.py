@@ -26,6 +26,25 @@ def add_device(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_hosts(command: argparse.ArgumentParser, several: bool) -> None:
+    """Adds --host and --ssh-config."""
+    command.add_argument(
+        "--host",
+        metavar="ssh://[USER@]HOST[:PORT][?python=PATH]" + ("[,ssh://...]" if several else ""),
+        help="measure on another machine, which needs a login by key, Python, numpy and the runtime"
+        + ("; several equal ones share the work" if several else ""),
+    )
+    command.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of your own ssh configuration")
+
+
+def measured_device(options: argparse.Namespace) -> Device:
+    """The device that --device and --host ask for."""
+    from blsm.profiling import RemoteDevice, device
+
+    target = device(options.device)
+    return target if options.host is None else RemoteDevice(target, options.host, options.ssh_config)
+
+
 def add_store(command: argparse.ArgumentParser) -> None:
     """Adds --store."""
     command.add_argument(

@@ -15,6 +15,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the model, the device and the protocol."""
     command.add_argument("model", type=Path, metavar="MODEL.keras", help="Keras model file")
     common.add_device(command)
+    common.add_hosts(command, several=False)
     common.add_protocol(command)
     command.add_argument("--json", action="store_true", help="print JSON")
 
@@ -24,9 +25,9 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from blsm.network import load_keras_model
-    from blsm.profiling import device, measure_model
+    from blsm.profiling import measure_model
 
-    target = device(options.device)
+    target = common.measured_device(options)
     with common.quiet():
         visits = measure_model(load_keras_model(options.model), target, common.protocol(options))
     latency_ms = min(visit.minimum_ns for visit in visits) / 1e6

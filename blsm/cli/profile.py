@@ -26,6 +26,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="block families, see `blsm blocks`; `all` for every one",
     )
     common.add_device(command)
+    common.add_hosts(command, several=True)
     command.add_argument(
         "--samples", type=common.positive, default=2000, help="configs of each family (default: 2000, or all there are)"
     )
@@ -48,10 +49,9 @@ def run(options: argparse.Namespace) -> None:
     """Profiles and reports."""
     from blsm.errors import BlsmError
     from blsm.profiles import ProfileStore
-    from blsm.profiling import device
 
     chains = sample_chains(options.block, options.samples, options.seed, options.space)
-    target = device(options.device)
+    target = common.measured_device(options)
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
             store.clear_failures(target.name)
@@ -96,8 +96,10 @@ def summary(report: CampaignReport, device: str, store: str) -> str:
     lines = [
         f"{report.complete} of {report.asked} blocks on {device} are complete in {store}; "
         f"{report.visits} visits in {report.total_s:.0f} s: measuring {report.measuring_s:.0f} s, "
-        f"waiting for the compiler {report.waiting_s:.0f} s"
+        f"transfer {report.transfer_s:.0f} s, idle {report.idle_s:.0f} s ({report.idle_share:.0%}), "
+        f"compiling {report.compiling_s:.0f} s"
     ]
+    lines += [f"lost: {reason}" for reason in report.lost]
     if report.failed:
         chain, reason = next(iter(report.failed.items()))
         lines.append(f"{len(report.failed)} failed, e.g. {chain[0]}: {reason}; try them again with --retry-failed")

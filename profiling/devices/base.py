@@ -60,7 +60,15 @@ class Protocol:
 
 
 class Session(ABC):
-    """Times artifacts one after the other; a context manager that frees the device at its end."""
+    """Times artifacts one after the other; a context manager that frees the device at its end.
+
+    Attributes:
+        name: what to call it where a device has several.
+        transfer_s: time spent so far on moving artifacts and answers, seconds.
+    """
+
+    name: str = "session"
+    transfer_s: float = 0.0
 
     @abstractmethod
     def visit(self, artifact: Path, protocol: Protocol) -> Visit:
@@ -68,6 +76,7 @@ class Session(ABC):
 
         Raises:
             DeviceError: the artifact crashed, hung or was refused; the session stays usable.
+            HostError: the machine is lost, and the session with it; the artifact is not at fault.
         """
 
     def close(self) -> None:  # noqa: B027  # most sessions hold nothing
@@ -132,6 +141,19 @@ class Device(ABC):
         """Whether every invocation gives the same latency, so that one visit says all."""
         return False
 
+    @property
+    def here(self) -> bool:
+        """Whether it measures on this machine, so that a core is kept free of compiling."""
+        return True
+
+    @property
+    def remote_runner(self) -> tuple[str, Mapping[str, Value]] | None:
+        """Runner of `blsm.profiling.worker` that times its artifacts, and the runner's options.
+
+        Another machine can then be this device, through ssh. None where no runner of the worker does it.
+        """
+        return None
+
     @abstractmethod
     def missing(self) -> str | None:
         """What to do before this device can be used here, in one line; None when it is usable."""
@@ -159,6 +181,10 @@ class Device(ABC):
     @abstractmethod
     def open(self, core: int | None = None) -> Session:
         """Opens a session; its measuring process runs on CPU `core` alone if one is given and it uses one thread."""
+
+    def sessions(self, core: int | None = None) -> Sequence[Session]:
+        """Opens all sessions that can be used at once: one, unless the device has several machines."""
+        return [self.open(core)]
 
 
 def build_with_weights(blocks: Chain) -> keras.Model:

@@ -44,6 +44,10 @@ class HostDevice(Device):
     def exclusive(self) -> bool:
         return self.threads > 1
 
+    @property
+    def remote_runner(self) -> tuple[str, Mapping[str, Value]]:
+        return self.runner, self.settings
+
     def missing(self) -> str | None:
         packages = dict.fromkeys((self.runtime, *self.compilers))
         lacking = [name for name in packages if importlib.util.find_spec(name.replace("-", "_")) is None]

@@ -1,0 +1,258 @@
+"""Other machines through ssh: the loopback, with a real sshd of the test's own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import blsm
+from blsm.errors import DeviceError, DomainError, FingerprintError, HostError
+from blsm.profiles import Chain, ProfileStore
+from blsm.profiling import Campaign, Protocol, RemoteDevice, device
+from blsm.profiling.hosts import Host, HostSession, parse_hosts
+from blsm.testing import FakeDevice
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
+needs_sshd = pytest.mark.skipif(
+    SSHD is None or shutil.which("ssh") is None, reason="needs sshd: apt install openssh-server openssh-client"
+)
+PROTOCOL = Protocol(visits=2, invocations=5)
+CHAINS: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(6, seed=0)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "board",
+        "ssh://",
+        "ssh://-oProxyCommand=id",
+        "ssh://-l@board",
+        "ssh://user@-board",
+        "ssh://board;id",
+        "ssh://board\n",
+        "ssh://$(id)@board",
+        "ssh://board:0",
+        "ssh://board:65536",
+        "ssh://board:22x",
+        "ssh://board?python=-c",
+        "ssh://board?python=python3;id",
+        "ssh://board?python=python3 -S",
+        "ssh://board/path",
+        "ssh://board,",
+    ],
+)
+def test_what_is_no_plain_host_is_refused(text: str) -> None:
+    with pytest.raises(DomainError, match="must be written ssh://"):
+        parse_hosts(text)
+
+
+def test_hosts_are_read_and_written() -> None:
+    board, other = parse_hosts("ssh://me@board:2222?python=/opt/py/bin/python3, ssh://[::1]")
+    assert board == Host("board", "me", 2222, "/opt/py/bin/python3")
+    assert (str(board), str(other)) == ("me@board:2222", "[::1]")
+    with pytest.raises(DomainError, match="named twice"):
+        parse_hosts("ssh://a,ssh://a")
+
+
+def test_only_what_a_worker_can_time_goes_elsewhere() -> None:
+    with pytest.raises(DeviceError, match="leave --host away"):
+        RemoteDevice(FakeDevice(), "ssh://board")
+
+
+@dataclass
+class _Server:
+    """sshd processes, each on a port of its own, and the client's configuration for them."""
+
+    folder: Path
+    config: Path
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self) -> str:
+        """Starts one more; returns it as a host."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = self.folder / f"sshd_{port}"
+        settings.write_text(
+            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {self.folder}/user.pub\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+            f"SetEnv TMPDIR={self.folder}\n"
+        )
+        assert SSHD is not None
+        self.processes[port] = subprocess.Popen([SSHD, "-D", "-e", "-f", settings], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        return self.host(port)
+
+    def host(self, port: int, python: str = sys.executable) -> str:
+        return f"ssh://{getpass.getuser()}@127.0.0.1:{port}?python={python}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[_Server]:
+    for name in ("host", "user", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True) if os.getuid() == 0 else None
+    known = "127.0.0.1 " + (tmp_path / "host.pub").read_text()
+    (tmp_path / "known_hosts").write_text(known)
+    config = tmp_path / "ssh_config"
+    config.write_text(
+        f"Host *\n  IdentityFile {tmp_path}/user\n  IdentitiesOnly yes\n  UserKnownHostsFile {tmp_path}/known_hosts\n"
+        "  GlobalKnownHostsFile /dev/null\n  HostKeyAlias 127.0.0.1\n"
+    )
+    server = _Server(tmp_path, config)
+    yield server
+    for process in server.processes.values():
+        process.kill()
+        process.wait()
+
+
+@needs_sshd
+def test_two_hosts_share_a_campaign(server: _Server, tmp_path: Path) -> None:
+    hosts = f"{server.start()},{server.start()}"
+    remote = RemoteDevice(device("edge_cpu"), hosts, server.config)
+    assert remote.name == "edge_cpu"
+    assert remote.fingerprint() == device("edge_cpu").fingerprint()
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(remote, store, PROTOCOL).run(CHAINS)
+        visits = [visit for profile in store.profiles("edge_cpu") for visit in profile.visits]
+    assert (report.complete, report.failed, report.lost) == (len(CHAINS), {}, [])
+    assert all(visit.invocations == 5 and visit.minimum_ns > 0 for visit in visits)
+    assert report.transfer_s > 0
+    assert report.measuring_s > 0
+    assert 0 <= report.idle_share < 1
+
+
+@needs_sshd
+def test_an_artifact_that_the_runtime_refuses_is_not_the_hosts_fault(server: _Server, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad", tmp_path / "good"
+    bad.write_bytes(b"no flatbuffer")
+    device("edge_cpu").compile_blocks(CHAINS[0], good)
+    with RemoteDevice(device("edge_cpu"), server.start(), server.config).open() as session:
+        for artifact in (bad, bad):
+            with pytest.raises(DeviceError) as caught:
+                session.visit(artifact, PROTOCOL)
+            assert not isinstance(caught.value, HostError)
+        assert session.visit(good, PROTOCOL).invocations == 5
+        # The measuring process there, not the one that holds the connection.
+        worker = subprocess.run(
+            ["pgrep", "-f", f"{tmp_path}/blsm-.*worker.py"], capture_output=True, text=True
+        ).stdout.split()
+        assert len(worker) == 1
+        folder = Path(f"/proc/{worker[0]}/cmdline").read_text().split("\0")[1]
+        os.kill(int(worker[0]), 11)
+        with pytest.raises(DeviceError, match="died with status -11") as caught:
+            session.visit(good, PROTOCOL)
+        assert not isinstance(caught.value, HostError)
+        assert session.visit(good, PROTOCOL).invocations == 5
+    assert not Path(folder).parent.exists()
+
+
+@needs_sshd
+def test_hosts_that_cannot_be_used_say_why(server: _Server, tmp_path: Path) -> None:
+    host = server.start()
+    port = next(iter(server.processes))
+
+    def refuses(text: str) -> str:
+        with pytest.raises(HostError) as caught:
+            RemoteDevice(device("edge_cpu"), text, server.config).open()
+        return str(caught.value)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = free.getsockname()[1]
+    assert "refused; check its name and port" in refuses(server.host(closed))
+    assert "name its Python" in refuses(server.host(port, "/no/such/python"))
+    venv.create(tmp_path / "bare", symlinks=True)
+    assert "has no ai-edge-litert and no numpy: pip install" in refuses(
+        server.host(port, str(tmp_path / "bare" / "bin" / "python"))
+    )
+    (tmp_path / "known_hosts").write_text("127.0.0.1 " + (tmp_path / "other.pub").read_text())
+    assert "its key is unknown or has changed" in refuses(host)
+    (tmp_path / "known_hosts").write_text("127.0.0.1 " + (tmp_path / "host.pub").read_text())
+    (tmp_path / "user.pub").write_text((tmp_path / "other.pub").read_text())
+    assert "a key must log in" in refuses(host)
+
+
+class _Cut(FakeDevice):
+    """Two or more fake hosts, of which some are lost after a few visits."""
+
+    def __init__(self, visits: list[int]) -> None:
+        super().__init__(visit_s=0.002)
+        self.visits = visits
+
+    def sessions(self, core: int | None = None) -> list[object]:  # type: ignore[override]
+        return [_cut(self.open(), number, visits) for number, visits in enumerate(self.visits)]
+
+
+def _cut(session: object, number: int, visits: int) -> object:
+    visit: Callable[..., object] = session.visit  # type: ignore[attr-defined]
+    left = [visits]
+
+    def cut(*arguments: object) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise HostError(f"no connection to host {number}")
+        return visit(*arguments)
+
+    session.visit = cut  # type: ignore[attr-defined]
+    return session
+
+
+def test_a_lost_host_gives_its_work_to_the_others(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(_Cut([5, 10_000]), store, PROTOCOL).run(CHAINS)
+        assert (report.complete, report.failed, report.lost) == (len(CHAINS), {}, ["no connection to host 0"])
+        assert all(len(profile.visits) >= 2 for profile in store.profiles("fake"))
+
+
+def test_the_last_host_that_is_lost_ends_the_campaign_and_nothing_is_lost_with_it(tmp_path: Path) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        with pytest.raises(HostError, match="no host is left: what was measured is stored"):
+            Campaign(_Cut([4, 3]), store, PROTOCOL).run(CHAINS)
+        profiles = store.profiles("fake")
+        # Each host's first visit is the sentinel's.
+        assert sum(len(profile.visits) for profile in profiles) == 5
+        assert all(profile.failure is None for profile in profiles)
+        assert Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS).complete == len(CHAINS)
+
+
+@needs_sshd
+def test_a_connection_cut_in_the_middle_of_a_visit_is_the_hosts_fault(server: _Server, tmp_path: Path) -> None:
+    artifact = tmp_path / "artifact"
+    device("edge_cpu").compile_blocks(CHAINS[0], artifact)
+    long = Protocol(invocations=10**7, max_visit_s=20, min_invocations=10)
+    with RemoteDevice(device("edge_cpu"), server.start(), server.config).open() as session:
+        assert isinstance(session, HostSession)
+        threading.Timer(0.5, session._process.terminate).start()
+        with pytest.raises(HostError, match="no connection to host"):
+            session.visit(artifact, long)
+
+
+@needs_sshd
+def test_hosts_that_differ_are_refused(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = HostSession._start
+
+    def odd(self: HostSession, *arguments: object) -> dict[str, object]:
+        facts = start(self, *arguments)  # type: ignore[arg-type]
+        return {**facts, "governor": self.name.rpartition(":")[2]}
+
+    monkeypatch.setattr(HostSession, "_start", odd)
+    with pytest.raises(FingerprintError, match="is not like .*governor"):
+        RemoteDevice(device("edge_cpu"), f"{server.start()},{server.start()}", server.config).fingerprint()
