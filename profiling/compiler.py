@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from blsm.profiling.devices.base import Device
-
 from blsm.errors import BlsmError, DeviceError, StoreError
 from blsm.profiles import Chain
+from blsm.profiling.devices.base import Device
 
 #: Graph functions pile up inside TensorFlow: a fresh process now and then keeps memory flat. (keras' clear_session
 #: after each chain would do the same, but takes longer than compiling.)

@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blsm.profiling import machine
-from blsm.profiling.devices.base import Device, Protocol
-
 from blsm.errors import DeviceError
 from blsm.profiles import Visit
+from blsm.profiling import machine
+from blsm.profiling.devices.base import Device, Protocol
 
 if TYPE_CHECKING:
     import keras

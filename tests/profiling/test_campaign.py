@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from blsm.profiling import Campaign, Protocol
-from blsm.profiling.campaign import SENTINEL
 
 import blsm
 from blsm.errors import DeviceError, FingerprintError, StoreError
 from blsm.profiles import Chain, ProfileStore
+from blsm.profiling import Campaign, Protocol
+from blsm.profiling.campaign import SENTINEL
 from blsm.testing import FakeDevice, fake_latency_ms
 
 CHAINS: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(40, seed=0)]

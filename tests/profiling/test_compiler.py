@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from blsm.profiling.compiler import CompileProcess
 
 import blsm
 from blsm.errors import DeviceError, StoreError
+from blsm.profiling.compiler import CompileProcess
 from blsm.testing import FakeDevice
 
 CHAIN = (blsm.block_family("conv").sample(1)[0],)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from blsm.profiling import Campaign, Protocol, device, devices, measure_model
-from blsm.profiling.devices.litert import convert
 
 import blsm
 from blsm.errors import DeviceError, UnknownDeviceError
 from blsm.profiles import DISPATCH_PROBE, ProfileStore
+from blsm.profiling import Campaign, Protocol, device, devices, measure_model
+from blsm.profiling.devices.litert import convert
 
 PROTOCOL = Protocol(visits=2, invocations=10)
 

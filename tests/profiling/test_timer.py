@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from blsm.errors import DeviceError
 from blsm.profiling import Protocol
 from blsm.profiling.timer import WorkerSession
 from blsm.profiling.worker import time_invocations
-
-from blsm.errors import DeviceError
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
