@@ -38,8 +38,8 @@ class Protocol:
 
     visits: int = 3
     agreement: float = AGREEMENT
-    invocations: int = 80
-    max_visit_s: float | None = 0.08
+    invocations: int = 160
+    max_visit_s: float | None = 0.15
     min_invocations: int = 5
     warmup: int = 2
     timeout_s: float = 60.0
