@@ -30,9 +30,14 @@ from blsm.testing import FakeDevice
 if __name__ == "__main__":
     chains = [(config,) for config in blsm.block_family("mbconv").sample(int(sys.argv[2]), seed=0)]
     with ProfileStore(sys.argv[1], create=True) as store:
-        campaign = Campaign(FakeDevice(visit_s=0.004), store, Protocol(invocations=20))
-        campaign.progress = lambda count: print(count, flush=True)
-        report = campaign.run(chains)
+        add_visit = store.add_visit
+
+        def acknowledged(*arguments):
+            add_visit(*arguments)
+            print("stored", flush=True)
+
+        store.add_visit = acknowledged
+        report = Campaign(FakeDevice(visit_s=0.02), store, Protocol(invocations=20)).run(chains)
         print("complete", report.complete, len(report.failed), flush=True)
 """
 
@@ -64,7 +69,7 @@ def main() -> None:
             assert process.stdout is not None
             said = 0
             if kills < options.kills:
-                time.sleep(rng.uniform(0.3, 3.0))
+                time.sleep(rng.uniform(0.3, 2.4))
                 if kills % 3 == 1:  # the compiler alone: a new one takes over, and the campaign is killed after it
                     for child in children(process.pid):
                         os.kill(child, signal.SIGKILL)
@@ -77,8 +82,8 @@ def main() -> None:
             for line in process.stdout:
                 if line.startswith("complete"):
                     ended = line.strip()
-                elif line.endswith("\n"):
-                    said += int(line)
+                elif line == "stored\n":
+                    said += 1
             process.wait()
             if path.is_file():
                 with ProfileStore(path, create=True) as store:
