@@ -24,8 +24,9 @@ LAYERS = (
     ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export"),
     ("blsm.latency_model",),
-    ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking"),
-    ("blsm.hypermodels",),
+    ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.additivity"),
+    ("blsm.latency_sources", "blsm.transfer", "blsm.score", "blsm.pareto", "blsm.feasibility"),
+    ("blsm.strategies", "blsm.oracle", "blsm.tuner", "blsm.hypermodels"),
     ("blsm.testing", "blsm.report"),
     ("blsm.cli",),
 )
