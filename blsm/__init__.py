@@ -22,6 +22,7 @@ from blsm.errors import (
     StoreError,
     UnknownBlockError,
     UnknownDeviceError,
+    UnknownMethodError,
     UnknownNameError,
     UnknownRegressorError,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "StoreError",
     "UnknownBlockError",
     "UnknownDeviceError",
+    "UnknownMethodError",
     "UnknownNameError",
     "UnknownRegressorError",
     "__version__",

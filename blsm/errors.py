@@ -4,7 +4,8 @@ BlsmError
 ├── UnknownNameError (LookupError)      a name that no registry holds
 │   ├── UnknownBlockError
 │   ├── UnknownDeviceError
-│   └── UnknownRegressorError
+│   ├── UnknownRegressorError
+│   └── UnknownMethodError
 ├── DomainError (ValueError)            a parameter value, or a config, outside its domain
 ├── CoverageError (ValueError)          a network that cannot be predicted in full
 ├── FitError (ValueError)               too few or contradictory profiles
@@ -64,6 +65,12 @@ class UnknownRegressorError(UnknownNameError):
     """No regressor of this name is registered."""
 
     what = "regressor"
+
+
+class UnknownMethodError(UnknownNameError):
+    """No transfer method of this name is registered."""
+
+    what = "transfer method"
 
 
 class DomainError(BlsmError, ValueError):
