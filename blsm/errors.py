@@ -9,6 +9,7 @@ BlsmError
 ├── DomainError (ValueError)            a parameter value, or a config, outside its domain
 ├── CoverageError (ValueError)          a network that cannot be predicted in full
 ├── FitError (ValueError)               too few or contradictory profiles
+├── FeasibilityError (ValueError)       searches that can't be compared
 ├── FileError (OSError)                 a file that is missing, damaged or of another kind
 │   ├── BundleError
 │   ├── StoreError
@@ -83,6 +84,10 @@ class CoverageError(BlsmError, ValueError):
 
 class FitError(BlsmError, ValueError):
     """The profiles at hand do not allow a fit."""
+
+
+class FeasibilityError(BlsmError, ValueError):
+    """Two searches can't be compared: too few trials, nothing in common, or made for different things."""
 
 
 class FileError(BlsmError, OSError):
