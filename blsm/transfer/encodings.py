@@ -71,7 +71,7 @@ def _cell_graph() -> Graph:
         for other, (begin, _) in enumerate(_CELL_EDGES, start=1):
             if begin == end:
                 adjacency[number, other] = 1
-    adjacency[everything, :everything] = 1
+    adjacency[:everything, everything] = 1
     width = len(CELL_OPERATIONS)
     operations = [slice(width * edge, width * (edge + 1)) for edge in range(count)]
     return Graph(adjacency, (None, *operations, None, None))
