@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from blsm.blocks import block_family
 from blsm.domains import Space, domain_from_json
 from blsm.errors import BlsmError, BundleError
 from blsm.files import write_atomically
+from blsm.intervals import normal_scores
 from blsm.latency_model import BlockSurrogate, LatencyModel
 from blsm.profiles import Fingerprint
 from blsm.surrogates import regressor_class
 
 FORMAT = "blsm latency model"
-SCHEMA = 1
+SCHEMA = 2
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
+_SCORES = "scores.json"
 #: Nothing in a bundle is larger: a zip can claim to hold any amount.
 _LARGEST_MEMBER = 256 << 20
 
@@ -36,14 +39,17 @@ def save(model: LatencyModel, path: str | Path) -> None:
     members: dict[str, bytes] = {}
     surrogates: dict[str, Any] = {}
     for family, surrogate in model.surrogates.items():
-        files = {**surrogate.regressor.to_files(), _FITTED: json.dumps(sorted(surrogate.fitted)).encode()}
+        files = {
+            **surrogate.regressor.to_files(),
+            _FITTED: json.dumps(sorted(surrogate.fitted)).encode(),
+            _SCORES: json.dumps(surrogate.scores).encode(),
+        }
         members |= {f"{family}/{name}": content for name, content in files.items()}
         surrogates[family] = {
             "regressor": surrogate.regressor.name,
             "files": list(files),
             "parameters": list(block_family(family).parameters),
             "domain": {name: domain.to_json() for name, domain in surrogate.domain.items()},
-            "deviation": surrogate.deviation,
             "metrics": dict(surrogate.metrics),
         }
     manifest = {
@@ -53,6 +59,7 @@ def save(model: LatencyModel, path: str | Path) -> None:
         "device": model.device,
         "fingerprint": model.fingerprint.to_json(),
         "dispatch_ms": model.dispatch_ms,
+        "network_scores": list(model.network_scores),
         "surrogates": surrogates,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
@@ -80,6 +87,8 @@ def load(path: str | Path) -> LatencyModel:
             _check_schema(manifest, path)
             checksums = manifest["sha256"]
             members = {name: _member(archive, path, name, checksums[name]) for name in checksums}
+        for upgrade in _UPGRADES[manifest["schema"] - 1 :]:
+            upgrade(manifest, members)
         return _model(manifest, members, path)
     except FileNotFoundError:
         raise BundleError(f"no latency model at {path}: make one with `blsm fit -o {path}`") from None
@@ -116,13 +125,26 @@ def _check_schema(manifest: Any, path: Path) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"cannot read {path}: it is no blsm bundle")
     schema = manifest.get("schema")
-    if not isinstance(schema, int):
+    if not isinstance(schema, int) or schema < 1:
         raise BundleError(f"cannot read {path}: it is damaged (no schema number)")
     if schema > SCHEMA:
         raise BundleError(
             f"{path} has schema {schema} (written by blsm {manifest.get('blsm_version')}), this blsm reads up to "
             f"{SCHEMA}: upgrade blsm (pip install -U blsm)"
         )
+
+
+def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 1 kept the deviation of the test split in place of its scores."""
+    manifest["network_scores"] = []
+    for family, data in manifest["surrogates"].items():
+        scores = normal_scores(float(data["deviation"]), int(data["metrics"]["count"]))
+        members[f"{family}/{_SCORES}"] = json.dumps(scores).encode()
+        data["files"].append(_SCORES)
+
+
+#: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
+_UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (_from_schema_1,)
 
 
 def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> LatencyModel:
@@ -139,7 +161,7 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
         surrogates[family] = BlockSurrogate(
             regressor_class(data["regressor"]).from_files(files),
             {name: domain[name] for name in parameters},
-            float(data["deviation"]),
+            tuple(map(float, json.loads(files[_SCORES]))),
             dict(data["metrics"]),
             frozenset(map(str, json.loads(files[_FITTED]))),
         )
@@ -148,4 +170,5 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
         Fingerprint.from_json(manifest["fingerprint"]),
         surrogates,
         float(manifest["dispatch_ms"]),
+        tuple(map(float, manifest["network_scores"])),
     )

@@ -21,7 +21,8 @@ class Comparison:
     Attributes:
         predicted_ms: shape (n,).
         measured_ms: shape (n,).
-        inside: share of the measurements within the model's 90 % interval; None for blocks.
+        inside: share of the measurements within the model's 90 % interval; None for blocks, whose test split is what
+            their intervals were made of.
     """
 
     predicted_ms: Array

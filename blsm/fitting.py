@@ -10,6 +10,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
+from blsm.intervals import log_errors
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, ProfileStore, digest, latencies
@@ -110,7 +111,7 @@ def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: 
     return BlockSurrogate(
         regressor,
         profiled_domain(configs),
-        float(np.sqrt(np.mean(np.square(test_ms / predicted_ms - 1)))),
+        log_errors(predicted_ms, test_ms),
         Agreement.of(predicted_ms, test_ms).to_json(),
         frozenset(digest((configs[index],)) for index in (*parts.train, *parts.validation)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig, block_family
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
+from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
 from blsm.surrogates import Regressor
@@ -21,11 +23,10 @@ from blsm.surrogates import Regressor
 if TYPE_CHECKING:
     import keras
 
-#: Intervals hold this share of what is measured.
-INTERVAL = 0.9
 #: Relative standard deviation of a network around the sum of its blocks, all predicted perfectly (LiteRT).
 ADDITIVITY_DEVIATION = 0.025
-#: A config outside the profiled domain is this much more uncertain, and has at least this relative deviation.
+#: A config outside the profiled domain is this much more uncertain, and has at least this relative deviation; so is one
+#: of a family with too few scores for the level that was asked for.
 _EXTRAPOLATION_FACTOR, _EXTRAPOLATION_DEVIATION = 5.0, 0.1
 _CACHE_SIZE = 200_000
 
@@ -54,8 +55,8 @@ class LatencyEstimate:
 
     Attributes:
         latency_ms: the estimate, milliseconds.
-        low_ms: lower end of the 90 % interval.
-        high_ms: upper end of the 90 % interval.
+        low_ms: lower end of the interval, 90 % unless another level was asked for.
+        high_ms: upper end of the interval.
         coverage: share of the network's operators that were predicted, 0 to 1.
         blocks: what each block adds; with `dispatch_ms` they sum up to `latency_ms`.
         dispatch_ms: entering and leaving the runtime once.
@@ -83,22 +84,40 @@ class BlockSurrogate:
     Attributes:
         regressor: the fitted regressor.
         domain: the values that were profiled.
-        deviation: relative standard deviation of measured around predicted, on the test split.
+        scores: |log(measured / predicted)| of each block of the test split, ascending: the conformal scores.
         metrics: figures of the test split, see `blsm.metrics.Agreement`.
         fitted: `blsm.profiles.digest` of each config that it was fitted on, so that no other figure is made from them.
     """
 
     regressor: Regressor
     domain: Space
-    deviation: float
+    scores: tuple[float, ...]
     metrics: Mapping[str, float]
     fitted: frozenset[str]
 
+    @cached_property
+    def deviation(self) -> float:
+        """Standard deviation of log(measured) around log(predicted), on the test split."""
+        return math.sqrt(sum(score * score for score in self.scores) / len(self.scores))
+
+    def margin(self, level: float, in_domain: bool) -> float:
+        """Half the width of the interval of a block's log latency.
+
+        Args:
+            level: share of the measurements inside, 0 to 1.
+            in_domain: whether the block lies in the profiled domain; outside, no guarantee holds, and the margin is
+                several times as wide.
+        """
+        margin = conformal_quantile(self.scores, level)
+        if in_domain and margin < math.inf:
+            return margin
+        known = min(margin, max(self.scores))
+        return max(_EXTRAPOLATION_FACTOR * known, _EXTRAPOLATION_DEVIATION * normal_quantile(level))
+
 
 class _Cached(NamedTuple):
-    latency_ms: float
+    block: BlockLatency
     deviation_ms: float
-    in_domain: bool
 
 
 @dataclass(frozen=True)
@@ -113,13 +132,16 @@ class LatencyModel:
         fingerprint: the machine and software of the measurements.
         surrogates: block family -> its surrogate.
         dispatch_ms: the dispatch cost c0, milliseconds.
+        network_scores: `network_score` of networks that nothing in this model was fitted on, for their intervals; with
+            none, an interval combines the deviations of the blocks as if they were normal.
     """
 
     device: str
     fingerprint: Fingerprint
     surrogates: Mapping[str, BlockSurrogate]
     dispatch_ms: float
-    _cache: dict[BlockConfig, _Cached] = field(default_factory=dict, init=False, repr=False, compare=False)
+    network_scores: tuple[float, ...] = ()
+    _cache: dict[float, dict[BlockConfig, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies of isolated blocks.
@@ -163,17 +185,22 @@ class LatencyModel:
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
     def latency(
-        self, network: keras.Model | Network | Sequence[BlockConfig], *, allow_partial: bool = False
+        self,
+        network: keras.Model | Network | Sequence[BlockConfig],
+        *,
+        allow_partial: bool = False,
+        interval: float = DEFAULT_LEVEL,
     ) -> LatencyEstimate:
         """The latency of a network with interval and breakdown.
 
         Args:
             network: a Keras model, a parsed network, or block configs in order.
             allow_partial: predict also where parts of the network are not covered; these count nothing.
+            interval: level of the intervals, the share of measurements inside them, between 0 and 1.
 
         Raises:
             CoverageError: a layer is in no block, or a family has no surrogate, and `allow_partial` is not set.
-            DomainError: the network has no block.
+            DomainError: the network has no block, or the level is none.
         """
         parsed = _as_network(network)
         blocks, unmatched, coverage = parsed.blocks, parsed.unmatched, parsed.coverage
@@ -186,45 +213,72 @@ class LatencyModel:
             coverage *= 1 - sum(len(config.graph().operators) - 1 for config in lacking) / operators
         if not blocks and not allow_partial:
             raise DomainError("a network needs at least one block")
-        return self._estimate(blocks, unmatched, coverage)
+        return self._estimate(blocks, unmatched, coverage, interval)
+
+    def network_score(self, network: Sequence[BlockConfig], measured_ms: float) -> float:
+        """The conformal score of a measured network: |log(measured / predicted)| over the deviation expected of it.
+
+        Normalised by the deviation (Lei et al. 2018, Section 5.2), so that intervals are wider for networks of blocks
+        that are hard to predict, or that lie outside the profiled domain.
+
+        Args:
+            network: its blocks.
+            measured_ms: its latency, milliseconds.
+        """
+        estimate = self.latency(network)
+        deviation = self._deviation([self._blocks(network, DEFAULT_LEVEL)[config] for config in network])
+        return abs(math.log(measured_ms / estimate.latency_ms)) / deviation
 
     def _estimate(
-        self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float
+        self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float, level: float
     ) -> LatencyEstimate:
-        self._remember(blocks)
-        cache, z = self._cache, _Z
-        parts = []
-        total = variance = 0.0
-        for config in blocks:
-            latency_ms, deviation_ms, in_domain = cache[config]
-            total += latency_ms
-            variance += deviation_ms * deviation_ms
-            margin = z * deviation_ms
-            parts.append(
-                BlockLatency(config, latency_ms, max(0.0, latency_ms - margin), latency_ms + margin, in_domain)
-            )
-        # Errors of different blocks are independent; how far the network strays from the sum of its blocks is not.
-        margin = z * math.sqrt(variance + (ADDITIVITY_DEVIATION * total) ** 2)
-        total += self.dispatch_ms
-        low_ms = max(self.dispatch_ms, total - margin)
-        return LatencyEstimate(total, low_ms, total + margin, coverage, tuple(parts), self.dispatch_ms, unmatched)
+        known = self._blocks(blocks, level)
+        parts = [known[config] for config in blocks]
+        total = self.dispatch_ms + sum(part.block.latency_ms for part in parts)
+        spread = math.exp(self._network_quantile(level) * self._deviation(parts))
+        low_ms = max(self.dispatch_ms, total / spread)
+        added = tuple([part.block for part in parts])
+        return LatencyEstimate(total, low_ms, total * spread, coverage, added, self.dispatch_ms, unmatched)
 
-    def _remember(self, blocks: Iterable[BlockConfig]) -> None:
-        """Predicts the blocks that are not in the cache yet."""
-        new = [config for config in dict.fromkeys(blocks) if config not in self._cache]
+    def _deviation(self, parts: Sequence[_Cached]) -> float:
+        """Relative standard deviation that is expected of a network around its prediction."""
+        total = variance = 0.0
+        for block, deviation_ms in parts:
+            total += block.latency_ms
+            variance += deviation_ms * deviation_ms
+        # Errors of different blocks are independent; how far the network strays from the sum of its blocks is not.
+        return math.sqrt(variance + (ADDITIVITY_DEVIATION * total) ** 2) / (self.dispatch_ms + total)
+
+    def _network_quantile(self, level: float) -> float:
+        """Half the width of a network's interval, in deviations."""
+        quantile = conformal_quantile(self.network_scores, level)
+        return quantile if quantile < math.inf else max((normal_quantile(level), *self.network_scores))
+
+    def _blocks(self, blocks: Iterable[BlockConfig], level: float) -> Mapping[BlockConfig, _Cached]:
+        """What each of the blocks adds, with its interval; predicts those that are not in the cache yet."""
+        cache = self._cache.setdefault(level, {})
+        new = [config for config in dict.fromkeys(blocks) if config not in cache]
         if not new:
-            return
-        if len(self._cache) + len(new) > _CACHE_SIZE:
-            self._cache.clear()
+            return cache
+        if len(cache) + len(new) > _CACHE_SIZE:
+            cache.clear()
             new = list(dict.fromkeys(blocks))
+        c0 = self.dispatch_ms
+        margins: dict[tuple[str, bool], float] = {}
         for config, latency_ms in zip(new, self.predict(new).tolist(), strict=True):
             surrogate = self._surrogate(config.family)
             in_domain = contains(surrogate.domain, config.to_dict())
+            kind = config.family, in_domain
+            if kind not in margins:
+                margins[kind] = math.exp(surrogate.margin(level, in_domain))
             deviation = surrogate.deviation
             if not in_domain:
                 deviation = max(_EXTRAPOLATION_FACTOR * deviation, _EXTRAPOLATION_DEVIATION)
-            added_ms = max(0.0, latency_ms - self.dispatch_ms)
-            self._cache[config] = _Cached(added_ms, deviation * latency_ms, in_domain)
+            low_ms, high_ms = latency_ms / margins[kind], latency_ms * margins[kind]
+            added_ms, low_ms, high_ms = (max(0.0, bound_ms - c0) for bound_ms in (latency_ms, low_ms, high_ms))
+            block = BlockLatency(config, added_ms, low_ms, high_ms, in_domain)
+            cache[config] = _Cached(block, deviation * latency_ms)
+        return cache
 
     def _surrogate(self, family: str) -> BlockSurrogate:
         if family not in self.surrogates:
@@ -245,10 +299,6 @@ class LatencyModel:
                 f"`blsm profile --block {names} --device {self.device}` and fit again"
             )
         return "; ".join(said)
-
-
-#: Half the width of the interval in standard deviations of a normal distribution.
-_Z = 1.6448536269514722
 
 
 def _as_network(network: keras.Model | Network | Sequence[BlockConfig]) -> Network:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 import blsm
 from blsm import bundle
 from blsm.errors import BundleError
+
+ASSETS = Path(__file__).parent / "assets"
 
 
 def _rewrite(source: Path, target: Path, **changes: object) -> Path:
@@ -34,6 +37,23 @@ def test_a_bundle_predicts_what_was_saved(
 def test_the_same_model_gives_the_same_bytes(fake_bundle: Path, tmp_path: Path) -> None:
     blsm.save(blsm.load(fake_bundle), tmp_path / "again.blsm")
     assert (tmp_path / "again.blsm").read_bytes() == fake_bundle.read_bytes()
+
+
+def test_a_bundle_of_schema_1_predicts_what_it_did() -> None:
+    expected = json.loads((ASSETS / "schema_1.json").read_text())
+    model = blsm.load(ASSETS / "schema_1.blsm")
+    configs = blsm.block_family("head").sample(40, seed=0)
+    assert model.predict(configs[:5]).tolist() == pytest.approx(expected["predicted_ms"], rel=1e-12)
+    estimate = model.latency(configs[:2])
+    assert estimate.latency_ms == pytest.approx(expected["latency_ms"], rel=1e-12)
+    assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
+    assert model.network_scores == ()
+
+
+def test_networks_scores_are_kept(fake_model: blsm.LatencyModel, tmp_path: Path) -> None:
+    calibrated = dataclasses.replace(fake_model, network_scores=(0.5, 1.25))
+    blsm.save(calibrated, tmp_path / "calibrated.blsm")
+    assert blsm.load(tmp_path / "calibrated.blsm").network_scores == (0.5, 1.25)
 
 
 def test_a_bundle_holds_data_only(fake_bundle: Path) -> None:
@@ -88,6 +108,8 @@ def test_a_newer_schema_says_upgrade(fake_bundle: Path, tmp_path: Path) -> None:
     "changes",
     [
         {"schema": None},
+        {"schema": 0},
+        {"network_scores": 1},
         {"surrogates": 3},
         {"dispatch_ms": "fast"},
         {"format": "other"},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import blsm
 from blsm.errors import CoverageError, DomainError
 from blsm.hypermodels import sample_networks
+from blsm.intervals import conformal_quantile
 from blsm.testing import fake_latency_ms
 
 
@@ -73,6 +76,45 @@ def test_blocks_outside_the_profiled_domain_are_flagged_and_less_certain(fake_mo
         assert estimate.extrapolated == estimate.blocks
         relative = (estimate.high_ms - estimate.low_ms) / estimate.latency_ms
         assert relative > 1.5 * (inside.high_ms - inside.low_ms) / inside.latency_ms
+
+
+def test_intervals_have_the_level_that_was_asked_for(
+    fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig]
+) -> None:
+    narrow, usual, wide = (fake_model.latency(network, interval=level) for level in (0.5, 0.9, 0.94))
+    assert usual == fake_model.latency(network)
+    assert narrow.latency_ms == usual.latency_ms == wide.latency_ms
+    assert wide.low_ms < usual.low_ms < narrow.low_ms < usual.latency_ms < narrow.high_ms < usual.high_ms < wide.high_ms
+    block = usual.blocks[1]
+    predicted_ms = fake_model.predict([block.config])[0]
+    margin = conformal_quantile(fake_model.surrogates["mbconv"].scores, 0.9)
+    assert block.high_ms + usual.dispatch_ms == pytest.approx(predicted_ms * math.exp(margin))
+    assert block.low_ms + usual.dispatch_ms == pytest.approx(predicted_ms / math.exp(margin))
+    with pytest.raises(DomainError, match="above 0 and below 1"):
+        fake_model.latency(network, interval=90)
+
+
+def test_a_level_that_the_test_split_is_too_small_for_gets_a_wider_interval(fake_model: blsm.LatencyModel) -> None:
+    surrogate = fake_model.surrogates["conv"]
+    assert conformal_quantile(surrogate.scores, 0.99) == math.inf
+    assert max(surrogate.scores) < surrogate.margin(0.99, in_domain=True) < math.inf
+    assert surrogate.margin(0.9, in_domain=True) < surrogate.margin(0.9, in_domain=False)
+
+
+def test_measured_networks_set_the_width_of_network_intervals(fake_model: blsm.LatencyModel) -> None:
+    networks = sample_networks(120, seed=5)
+    rng = np.random.default_rng(0)
+    # A device whose networks stray from the sum of their blocks, which no block tells of.
+    measured_ms = [fake_latency_ms(network) * math.exp(0.1 * rng.standard_normal()) for network in networks]
+    scores = map(fake_model.network_score, networks[:60], measured_ms[:60])
+    calibrated = dataclasses.replace(fake_model, network_scores=tuple(scores))
+
+    def inside(model: blsm.LatencyModel) -> float:
+        found = [model.latency(network) for network in networks[60:]]
+        return float(np.mean([e.low_ms <= ms <= e.high_ms for e, ms in zip(found, measured_ms[60:], strict=True)]))
+
+    assert inside(fake_model) < 0.8 < inside(calibrated)
+    assert calibrated.latency(networks[0]).latency_ms == fake_model.latency(networks[0]).latency_ms
 
 
 def test_empty_networks_and_strangers_are_refused(fake_model: blsm.LatencyModel) -> None:

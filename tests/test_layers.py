@@ -21,7 +21,7 @@ LAYERS = (
     ("blsm._version", "blsm._types", "blsm.errors", "blsm.domains", "blsm.files"),
     ("blsm.operators",),
     ("blsm.blocks",),
-    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces"),
+    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export"),
     ("blsm.latency_model",),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.additivity"),
