@@ -12,10 +12,15 @@ from blsm.hypermodels.settings import list_blocks
 from blsm.hypermodels.stack import Stack, Stage
 
 if TYPE_CHECKING:
+    from blsm.hypermodels.autokeras_blocks import BlockStack, MBConvStack, ResV1Stack, ResV2Stack
     from blsm.hypermodels.sequential import Cifar10, SequentialBlocks
 
 __all__ = [
+    "BlockStack",
     "Cifar10",
+    "MBConvStack",
+    "ResV1Stack",
+    "ResV2Stack",
     "SequentialBlocks",
     "Stack",
     "Stage",
@@ -24,7 +29,11 @@ __all__ = [
 ]
 
 _LAZY = {
+    "BlockStack": "autokeras_blocks",
     "Cifar10": "sequential",
+    "MBConvStack": "autokeras_blocks",
+    "ResV1Stack": "autokeras_blocks",
+    "ResV2Stack": "autokeras_blocks",
     "SequentialBlocks": "sequential",
 }
 

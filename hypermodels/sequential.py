@@ -18,7 +18,7 @@ from blsm.profiles import Chain
 class SequentialBlocks(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTuner has no types
     """Image classifiers: rescaled input, stem, stages of blocks, head, softmax; labels are integers.
 
-    Training has the defaults of Stolle et al. 2023: batches of 64, Adam at 0.01, 20 epochs as proxy of full training.
+    Training has the defaults of Stolle et al. (ECML PKDD 2022): batches of 64, Adam at 0.01, 20 epochs as proxy.
     What `search` or `fit` is given goes first.
 
     Args:

@@ -1,4 +1,4 @@
-"""A stack of stages of blocks, described once: its hyperparameters, a setting's blocks, and every block it can reach."""
+"""A stack of stages of blocks, described once: its hyperparameters, a setting's blocks, every block within reach."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ _SHAPED = ("height", "width", "in_channels", "filters", "strides")
 _PLACED = (*_SHAPED, "activation")
 
 Shape = tuple[int, ...]
+
+#: Filters of the stem, and blocks of a stage, where nothing else is said.
+STEM = Integers(8, 32, step=8)
+DEPTH = Integers(1, 4)
 
 
 class Hyperparameter(NamedTuple):
@@ -48,7 +52,7 @@ class Stage:
 
     filters: Domain
     strides: int = 2
-    depth: Domain = Integers(1, 4)
+    depth: Domain = DEPTH
 
 
 #: At 32x32, 16x16 and 8x8 pixels. With them every block of every setting lies in its family's default space, also
@@ -78,7 +82,7 @@ class Stack:
 
     families: tuple[str, ...]
     stages: tuple[Stage, ...] = CIFAR10_STAGES
-    stem: Domain | None = Integers(8, 32, step=8)
+    stem: Domain | None = STEM
     activation: str = "relu6"
     parameters: Mapping[str, Domain] = field(default_factory=dict)
 
