@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from blsm.domains import Domain, Integers, Value
 from blsm.errors import DeviceError
-from blsm.profiling.devices.freezing import freeze, refusals
+from blsm.profiling.devices.freezing import Frozen, freeze, refusals
 from blsm.profiling.devices.host import HostDevice
 
 #: Random inputs that a quantised model's value ranges are taken from; latency does not depend on the ranges.
@@ -89,10 +89,11 @@ def convert_int8(model: Any) -> bytes:
     return converted
 
 
-def _converter(frozen: Any) -> Any:
+def _converter(frozen: Frozen) -> Any:
+    """The converter of TensorFlow 1: of a graph that is frozen already it makes the same artifact in half the time."""
     import tensorflow as tf
 
-    return tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    return tf.compat.v1.lite.TFLiteConverter(frozen.graph.as_graph_def(), frozen.inputs, frozen.outputs)
 
 
 def _convert(converter: Any) -> bytes:
