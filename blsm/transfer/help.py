@@ -1,0 +1,235 @@
+"""HELP: hardware-adaptive latency prediction by meta-learning (Lee et al. 2021, NeurIPS).
+
+A device is known by its latencies of d reference architectures, scaled to [0, 1]. A network that reads an architecture
+and this embedding is trained so that two gradient steps on a few samples of a new device adapt it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from blsm._types import Array
+from blsm.errors import FitError
+from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
+from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
+from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data
+from blsm.transfer.pool import DevicePool
+from blsm.transfer.scaling import Calibration, least_latency
+
+__all__ = ["Help", "HelpPredictor", "HelpSettings"]
+
+#: Labels are scaled to 0.05 .. 0.95 by the smallest and largest of the samples, as in HELP's own code.
+_MARGIN = 0.05
+#: Of the ridge regression that stands in for references that were not measured.
+_PENALTY = 1.0
+
+
+class Help(Method):
+    """HELP. Measure `references(pool, n)`: its reference architectures come first, the others are random.
+
+    All n are samples. Labels are scaled by the samples alone: those of HELP's own code use the range of the new
+    device's whole training pool, which no user has. Where references are missing among the samples, they are estimated
+    from the samples, linearly in what the known devices take on average.
+
+    Args:
+        reference_rows: rows of the pool to be references; random ones that every known device measured if None.
+        settings: hyperparameters and switches.
+        seed: of every random choice.
+    """
+
+    name: ClassVar[str] = "help"
+    least_samples: ClassVar[int] = 2
+
+    def __init__(
+        self, *, seed: int = 0, settings: HelpSettings | None = None, reference_rows: Array | None = None
+    ) -> None:
+        super().__init__(seed=seed)
+        self.settings = settings or HelpSettings()
+        self._rows = None if reference_rows is None else np.asarray(reference_rows, int)
+
+    def _fit(self, pool: DevicePool) -> None:
+        table_ms, settings = pool.table_ms, self.settings
+        self._rows = _reference_rows(table_ms, self._rows, settings.references, self.seed)
+        self._encodings = pool.encodings[self._rows]
+        self._typical = _typical_latency(pool)
+        self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
+        learner = MetaLearner(self._network, None, self.seed)
+        step = learner.trainer(self._network.encoder.inputs(pool.encodings))
+        random = np.random.default_rng(self.seed)
+        for _ in range(settings.episodes):
+            step(*_episode(table_ms, self._rows, settings, random))
+        self._weights = [variable.numpy() for variable in learner.variables]
+
+    def _references(self, pool: DevicePool, count: int) -> Array:
+        if self._rows is None:
+            raise FitError("help must be fitted to a pool before it names references")
+        others = np.setdiff1d(np.arange(len(pool)), self._rows)
+        return np.concatenate([self._rows, np.random.default_rng(self.seed).permutation(others)])[:count]
+
+    def _adapt(self, encodings: Array, latencies_ms: Array) -> Predictor:
+        network, draws = self._network, self.settings.draws if self.settings.modulator else 1
+        reference_ms = self._reference_latencies(encodings, latencies_ms)
+        low, high = latencies_ms.min(), latencies_ms.max()
+        if low == high:
+            raise FitError(f"help needs samples of different latencies, all {len(encodings)} take {low:g} ms")
+        hardware = np.tile(_embedding(reference_ms), (draws, 1))
+        x = network.encoder.inputs(encodings)
+        tiled = np.broadcast_to(x, (draws, *x.shape))
+        y = np.tile(_scale(latencies_ms, low, high)[:, None], (draws, 1, 1))
+        weights = MetaLearner(network, self._weights, self.seed).adapt(hardware, tiled, y)
+        predictor = HelpPredictor(self.settings, network, weights, hardware)
+        predictor.width = self.width
+        predictor.calibration = Calibration.of(predictor.scaled(encodings), latencies_ms)
+        return predictor
+
+    def _reference_latencies(self, encodings: Array, latencies_ms: Array) -> Array:
+        """Latencies of the references in milliseconds: measured, or estimated where they are not among the samples."""
+        slope, constant = self._typical[:-1], self._typical[-1]
+        sampled, wanted = encodings @ slope + constant, self._encodings @ slope + constant
+        estimate = Calibration.of(sampled, latencies_ms).apply(wanted)
+        for number, reference in enumerate(self._encodings):
+            same = (encodings == reference).all(axis=1)
+            if same.any():
+                estimate[number] = latencies_ms[same].min()
+        return estimate
+
+    def to_files(self) -> dict[str, bytes]:
+        data = {
+            "settings": asdict(self.settings),
+            "seed": self.seed,
+            "width": self.width,
+            "encoder": encoder_to_data(self._network.encoder),
+        }
+        arrays = {"rows": self._rows, "encodings": self._encodings, "typical": self._typical}
+        return {
+            "help.json": json.dumps(data).encode(),
+            "arrays.npz": arrays_to_bytes({**arrays, **_numbered(self._weights)}),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        data, arrays = json.loads(files["help.json"]), arrays_from_bytes(files["arrays.npz"])
+        method = cls(seed=int(data["seed"]), settings=HelpSettings(**data["settings"]), reference_rows=arrays["rows"])
+        method.width = int(data["width"])
+        method._network = HelpNetwork(encoder_from_data(data["encoder"]), method.settings)
+        method._encodings, method._typical = arrays["encodings"], arrays["typical"]
+        method._weights = _in_order(arrays)
+        return method
+
+
+class HelpPredictor(Predictor):
+    """The mean of networks adapted to one device, one for each draw of z. Predicts without TensorFlow.
+
+    Args:
+        settings: of the method.
+        network: what the weights belong to.
+        weights: of `draws` networks.
+        hardware: the device's embedding, shape (draws, references).
+    """
+
+    name: ClassVar[str] = "help"
+    calibration: Calibration
+
+    def __init__(self, settings: HelpSettings, network: HelpNetwork, weights: list[Array], hardware: Array) -> None:
+        self._settings = settings
+        self._network = network
+        self._weights = weights
+        self._hardware = hardware.astype(np.float32)
+
+    def scaled(self, encodings: Array) -> Array:
+        """Predictions before they become milliseconds, shape (n,)."""
+        x = self._network.encoder.inputs(encodings)
+        tiled = np.broadcast_to(x, (len(self._hardware), *x.shape))
+        predicted: Array = self._network.run(np, self._weights, self._hardware, tiled).mean(axis=0)[:, 0].astype(float)
+        return predicted
+
+    def _predict(self, encodings: Array) -> Array:
+        return self.calibration.apply(self.scaled(encodings))
+
+    def to_files(self) -> dict[str, bytes]:
+        data = {
+            "settings": asdict(self._settings),
+            "encoder": encoder_to_data(self._network.encoder),
+            "width": self.width,
+            "calibration": asdict(self.calibration),
+        }
+        arrays = {"hardware": self._hardware, **_numbered(self._weights)}
+        return {"help.json": json.dumps(data).encode(), "arrays.npz": arrays_to_bytes(arrays)}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        data, arrays = json.loads(files["help.json"]), arrays_from_bytes(files["arrays.npz"])
+        settings = HelpSettings(**data["settings"])
+        network = HelpNetwork(encoder_from_data(data["encoder"]), settings)
+        predictor = cls(settings, network, _in_order(arrays), arrays["hardware"])
+        predictor.width, predictor.calibration = int(data["width"]), Calibration(**data["calibration"])
+        return predictor
+
+
+def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) -> Array:
+    """Rows of the reference architectures; raises FitError where some device did not measure them."""
+    common = np.flatnonzero(~np.isnan(table_ms).any(axis=1))
+    if rows is None:
+        if len(common) <= count:
+            raise FitError(
+                f"help needs {count} reference architectures and more that all devices of the pool measured, got "
+                f"{len(common)}: profile the same ones on every device"
+            )
+        return np.random.default_rng(seed).permutation(common)[:count]
+    if len(rows) != count or not np.isin(rows, common).all():
+        raise FitError(f"reference_rows must be {count} rows of the pool that all its devices measured, got {rows}")
+    return rows
+
+
+def _typical_latency(pool: DevicePool) -> Array:
+    """Ridge regression of the known devices' mean relative latency on the encoding: weights, then the constant."""
+    table_ms = pool.table_ms
+    target = np.nanmean(table_ms / np.nanmedian(table_ms, axis=0), axis=1)
+    known = ~np.isnan(target)
+    mean, scale = pool.encodings.mean(axis=0), pool.encodings.std(axis=0)
+    scale[scale == 0] = np.inf
+    x = (pool.encodings[known] - mean) / scale
+    center = target[known].mean()
+    weights = np.linalg.solve(x.T @ x + _PENALTY * np.eye(x.shape[1]), x.T @ (target[known] - center)) / scale
+    return np.append(weights, center - mean @ weights)
+
+
+def _embedding(reference_ms: Array) -> Array:
+    """Latencies of the references, shape (..., d), scaled to [0, 1] (Section 3.2 of the paper)."""
+    low, high = reference_ms.min(axis=-1, keepdims=True), reference_ms.max(axis=-1, keepdims=True)
+    return ((reference_ms - low) / np.maximum(high - low, least_latency(high))).astype(np.float32)
+
+
+def _scale(latencies_ms: Array, low: Any, high: Any) -> Array:
+    span = np.maximum(high - low, least_latency(high))
+    return ((latencies_ms - low) / span * (1 - 2 * _MARGIN) + _MARGIN).astype(np.float32)
+
+
+def _episode(table_ms: Array, references: Array, settings: HelpSettings, random: np.random.Generator) -> Any:
+    """Tasks of a few devices: embeddings, rows and labels to adapt to, rows and labels to be judged by."""
+    devices = random.permutation(table_ms.shape[1])[: settings.devices]
+    measured = [np.flatnonzero(~np.isnan(table_ms[:, device])) for device in devices]
+    least = int((~np.isnan(table_ms)).sum(axis=0).min())  # of all devices: episodes are of one shape
+    support = min(settings.support, least // 2)
+    queries = min(settings.queries, least - support)
+    rows = np.stack([random.choice(own, support + queries, replace=False) for own in measured])
+    labels_ms = np.take_along_axis(table_ms[:, devices].T, rows, axis=1)
+    reference_ms = table_ms[np.ix_(references, devices)].T
+    samples_ms = np.hstack([reference_ms, labels_ms[:, :support]])
+    low, high = samples_ms.min(axis=1, keepdims=True), samples_ms.max(axis=1, keepdims=True)
+    labels = _scale(labels_ms, low, high)[..., None]
+    rows = rows.astype(np.int32)
+    return _embedding(reference_ms), rows[:, :support], labels[:, :support], rows[:, support:], labels[:, support:]
+
+
+def _numbered(weights: list[Array]) -> dict[str, Array]:
+    return {f"w{number}": weight for number, weight in enumerate(weights)}
+
+
+def _in_order(arrays: Mapping[str, Array]) -> list[Array]:
+    return [arrays[f"w{number}"] for number in range(sum(name.startswith("w") for name in arrays))]
