@@ -135,12 +135,15 @@ def _check_schema(manifest: Any, path: Path) -> None:
 
 
 def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Schema 1 kept the deviation of the test split in place of its scores."""
+    """Schema 1 kept the deviation of the test split, not its scores; its plain trees always saw the config vector."""
     manifest["network_scores"] = []
     for family, data in manifest["surrogates"].items():
         scores = normal_scores(float(data["deviation"]), int(data["metrics"]["count"]))
-        members[f"{family}/{_SCORES}"] = json.dumps(scores).encode()
-        data["files"].append(_SCORES)
+        files: dict[str, Any] = {_SCORES: scores}
+        if data["regressor"] == "plain_boosted_trees":
+            files["inputs.json"] = {"features": "vector", "terms": [], "hints": []}
+        members.update({f"{family}/{name}": json.dumps(content).encode() for name, content in files.items()})
+        data["files"] += files
 
 
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.

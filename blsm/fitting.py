@@ -42,6 +42,7 @@ def fit_latency_model(
     device: str,
     *,
     regressor: str = DEFAULT_REGRESSOR,
+    features: str | None = None,
     seed: int = 0,
     families: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda family: None,
@@ -55,12 +56,14 @@ def fit_latency_model(
         store: the profiles.
         device: name of the device.
         regressor: name of the regressor.
+        features: what it sees, `vector` or `costs`; its default if None.
         seed: of the split and the regressor.
         families: the families to fit; all that were profiled if None.
         progress: called with each family before it is fitted.
 
     Raises:
-        FitError: a family has too few profiles, or the dispatch cost was not measured.
+        FitError: a family has too few profiles, the dispatch cost was not measured, or the regressor lacks a package
+            or such features.
         StoreError: the store has no profiles of the device.
         UnknownRegressorError: no regressor of this name.
     """
@@ -93,7 +96,7 @@ def fit_latency_model(
     surrogates = {}
     for family in wanted:
         progress(family)
-        surrogates[family] = _fit_family(make(), blocks[family], seed)
+        surrogates[family] = _fit_family(make() if features is None else make(features), blocks[family], seed)
     return LatencyModel(device, fingerprint, surrogates, dispatch_ms)
 
 

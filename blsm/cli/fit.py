@@ -19,7 +19,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--regressor",
         default="boosted_trees",
-        help="boosted_trees (on a roofline base, default), plain_boosted_trees (the paper's) or roofline",
+        metavar="NAME",
+        help="boosted_trees (on a roofline base, default), roofline, or the paper's: plain_boosted_trees, "
+        "tfdf_boosted_trees, random_forest, linear, dense_nas",
+    )
+    command.add_argument(
+        "--features",
+        choices=("vector", "costs"),
+        help="what it sees of a block: its config vector alone, as in the paper, or its analytic costs too (default: "
+        "costs, but for plain_boosted_trees)",
     )
     common.add_seed(command, "the split and the regressor")
 
@@ -36,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
             store,
             options.device,
             regressor=options.regressor,
+            features=options.features,
             seed=options.seed,
             progress=lambda family: bar.set_postfix_str(family) or bar.update(),
         )

@@ -7,11 +7,14 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from blsm.errors import UnknownRegressorError
-from blsm.surrogates.base import Regressor
+from blsm.surrogates.base import FEATURES, Regressor
 from blsm.surrogates.boosted_trees import BoostedTrees, PlainBoostedTrees
+from blsm.surrogates.decision_forests import RandomForest, TfdfBoostedTrees
+from blsm.surrogates.dense_nas import DenseNas
+from blsm.surrogates.linear import Linear
 from blsm.surrogates.roofline import Roofline
 
-__all__ = ["DEFAULT_REGRESSOR", "Regressor", "register_regressor", "regressor_class", "regressors"]
+__all__ = ["DEFAULT_REGRESSOR", "FEATURES", "Regressor", "register_regressor", "regressor_class", "regressors"]
 
 DEFAULT_REGRESSOR = BoostedTrees.name
 
@@ -25,7 +28,7 @@ def register_regressor(cls: RegressorClass) -> RegressorClass:
     return cls
 
 
-for _builtin in (BoostedTrees, PlainBoostedTrees, Roofline):
+for _builtin in (BoostedTrees, PlainBoostedTrees, TfdfBoostedTrees, RandomForest, Linear, DenseNas, Roofline):
     register_regressor(_builtin)
 
 

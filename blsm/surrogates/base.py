@@ -11,7 +11,12 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
+from blsm.errors import FitError
 from blsm.features import Features
+
+#: What a regressor may see of a block: its config vector alone, as in the paper, or its analytic costs too.
+FEATURES = ("vector", "costs")
+_INPUTS = "inputs.json"
 
 
 class Regressor(ABC):
@@ -19,13 +24,30 @@ class Regressor(ABC):
 
     Attributes:
         name: as in `blsm fit --regressor NAME`.
+        default_features: what it sees unless told otherwise.
+        features: what it sees, one of `FEATURES`.
         term_names: the cost terms it needs; None before it is fitted means all.
         hint_names: likewise the hints.
+
+    Args:
+        features: as in `blsm fit --features NAME`; the regressor's default if None.
+
+    Raises:
+        FitError: no such features.
     """
 
     name: ClassVar[str]
+    default_features: ClassVar[str] = "costs"
+    features: str = "costs"
     term_names: tuple[str, ...] | None = None
     hint_names: tuple[str, ...] | None = None
+
+    def __init__(self, features: str | None = None) -> None:
+        self.features = self.default_features if features is None else features
+        if self.features not in FEATURES:
+            raise FitError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
+        if self.features == "vector":
+            self.term_names = self.hint_names = ()
 
     def fit(
         self,
@@ -45,6 +67,7 @@ class Regressor(ABC):
             seed: of every random choice.
         """
         features = Features.of([*train, *validation], self.term_names, self.hint_names)
+        self.term_names, self.hint_names = features.term_names, features.hint_names
         self._fit(features, np.concatenate([train_ms, validation_ms]), len(train), seed)
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
@@ -67,6 +90,24 @@ class Regressor(ABC):
     @abstractmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
+
+    def _inputs(self, features: Features) -> Array:
+        """What a regressor without a base sees, shape (n, inputs); the first ones are the config vector."""
+        if self.features == "vector":
+            return features.vectors
+        return np.hstack([features.vectors, features.totals, features.terms, features.hints])
+
+    def _inputs_to_files(self) -> dict[str, bytes]:
+        """Says what `_inputs` are."""
+        return {_INPUTS: to_json({"features": self.features, "terms": self.term_names, "hints": self.hint_names})}
+
+    @classmethod
+    def _of_inputs(cls, files: Mapping[str, bytes]) -> Self:
+        """A regressor that sees what `_inputs_to_files` said."""
+        data = json.loads(files[_INPUTS])
+        regressor = cls(data["features"])
+        regressor.term_names, regressor.hint_names = tuple(data["terms"]), tuple(data["hints"])
+        return regressor
 
 
 def to_json(data: Any) -> bytes:

@@ -70,17 +70,23 @@ class BoostedTrees(Regressor):
     """Roofline base times the exponential of boosted trees that learn log(measured / base).
 
     The base carries the orders of magnitude, so that the trees need to learn what is left only: the error of plain
-    boosted trees is halved, and sums over networks are not biased by the logarithm.
+    boosted trees is halved, and sums over networks are not biased by the logarithm. From config vectors alone there is
+    no base: these are the plain boosted trees of the paper.
     """
 
     name: ClassVar[str] = "boosted_trees"
+    has_base: ClassVar[bool] = True
 
     _trees: lightgbm.Booster
 
-    def __init__(self) -> None:
-        self._base = Roofline()
+    def __init__(self, features: str | None = None) -> None:
+        super().__init__(features)
+        self._base = Roofline() if self.has_base and self.features == "costs" else None
 
-    def _inputs(self, features: Features) -> tuple[Array, Array]:
+    def _base_and_inputs(self, features: Features) -> tuple[Array | float, Array]:
+        """The base in milliseconds, shape (n,), or 1 where there is none, and what the trees see."""
+        if self._base is None:
+            return 1.0, self._inputs(features)
         parts = self._base.parts(features)
         base_ms = parts.sum(axis=1).clip(LEAST_MS)
         log_base = np.log(base_ms)[:, None]
@@ -88,50 +94,39 @@ class BoostedTrees(Regressor):
         return base_ms, np.hstack([features.vectors, features.totals, log_base, shares, features.hints])
 
     def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
-        self._base._fit(features, latency_ms, train_count, seed)
-        self.term_names, self.hint_names = self._base.term_names, features.hint_names
-        base_ms, inputs = self._inputs(features)
+        if self._base is not None:
+            self._base._fit(features, latency_ms, train_count, seed)
+            self.term_names, self.hint_names = self._base.term_names, features.hint_names
+        base_ms, inputs = self._base_and_inputs(features)
         self._trees = _fit_trees(inputs, np.log(latency_ms / base_ms), train_count, seed)
 
     def _predict(self, features: Features) -> Array:
-        base_ms, inputs = self._inputs(features)
+        base_ms, inputs = self._base_and_inputs(features)
         latency_ms: Array = base_ms * np.exp(_predict_trees(self._trees, inputs))
         return latency_ms
 
     def to_files(self) -> dict[str, bytes]:
-        hints = {"hints.json": to_json(self.hint_names)}
-        return {**self._base.to_files(), **hints, _FILE: self._trees.model_to_string().encode()}
+        trees = {_FILE: self._trees.model_to_string().encode()}
+        if self._base is None:
+            return {**self._inputs_to_files(), **trees}
+        return {**self._base.to_files(), "hints.json": to_json(self.hint_names), **trees}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        regressor = cls()
-        regressor._base = Roofline.from_files(files)
+        if "hints.json" in files:
+            regressor = cls("costs")
+            regressor._base = Roofline.from_files(files)
+            regressor.term_names = regressor._base.term_names
+            regressor.hint_names = tuple(json.loads(files["hints.json"]))
+        else:
+            regressor = cls._of_inputs(files)
         regressor._trees = _load_trees(files)
-        regressor.term_names = regressor._base.term_names
-        regressor.hint_names = tuple(json.loads(files["hints.json"]))
         return regressor
 
 
-class PlainBoostedTrees(Regressor):
-    """Boosted trees of log latency on the config vector alone, as in the paper."""
+class PlainBoostedTrees(BoostedTrees):
+    """Boosted trees of log latency without a base; by default on the config vector alone, as in the paper."""
 
     name: ClassVar[str] = "plain_boosted_trees"
-    term_names = ()
-    hint_names = ()
-    _trees: lightgbm.Booster
-
-    def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
-        self._trees = _fit_trees(features.vectors, np.log(latency_ms), train_count, seed)
-
-    def _predict(self, features: Features) -> Array:
-        latency_ms: Array = np.exp(_predict_trees(self._trees, features.vectors))
-        return latency_ms
-
-    def to_files(self) -> dict[str, bytes]:
-        return {_FILE: self._trees.model_to_string().encode()}
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        regressor = cls()
-        regressor._trees = _load_trees(files)
-        return regressor
+    default_features: ClassVar[str] = "vector"
+    has_base: ClassVar[bool] = False

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from blsm._types import Array
+from blsm.errors import FitError
 from blsm.features import Features
 from blsm.surrogates.base import Regressor, to_json
 
@@ -21,11 +22,17 @@ class Roofline(Regressor):
 
     Attributes:
         weights: milliseconds for one unit of each of `term_names`, positive.
+
+    Raises:
+        FitError: the features are not `costs`.
     """
 
     name: ClassVar[str] = "roofline"
 
-    def __init__(self) -> None:
+    def __init__(self, features: str | None = None) -> None:
+        super().__init__(features)
+        if self.features != "costs":
+            raise FitError(f"a roofline is made of costs, and can't do with the features {self.features!r} alone")
         self.hint_names = ()
         self.weights = np.zeros(0)
 
