@@ -14,6 +14,7 @@ BlsmError
 │   ├── BundleError
 │   ├── StoreError
 │   └── ModelFileError
+├── SearchError (ValueError)             a search that can't start, or can't go on
 ├── FingerprintError (ValueError)       measurements of different machines were about to be mixed
 └── DeviceError (RuntimeError)          a device that is not usable here, or a block that failed on it
     └── HostError                       another machine that can't be reached or used, or was lost
@@ -104,6 +105,10 @@ class StoreError(FileError):
 
 class ModelFileError(FileError):
     """A file that is not a readable Keras model."""
+
+
+class SearchError(BlsmError, ValueError):
+    """A search that can't start, or can't go on; inside a search it is a `keras_tuner.errors.FatalError` too."""
 
 
 class FingerprintError(BlsmError, ValueError):

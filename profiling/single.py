@@ -1,4 +1,4 @@
-"""Timing one Keras model."""
+"""Timing one network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blsm.errors import DeviceError
-from blsm.profiles import Visit
+from blsm.profiles import Chain, Visit
 from blsm.profiling import machine
 from blsm.profiling.devices.base import Device, Protocol
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import keras
 
 
-def measure_model(model: keras.Model, device: Device, protocol: Protocol | None = None) -> list[Visit]:
-    """Times a Keras model; its latency is the minimum over all visits.
+def measure_model(model: keras.Model | Chain, device: Device, protocol: Protocol | None = None) -> list[Visit]:
+    """Times a Keras model, or a chain of blocks; its latency is the minimum over all visits.
 
     Args:
-        model: with a fixed input shape, batch axis aside.
+        model: with a fixed input shape, batch axis aside; or block configs in order.
         device: measures it.
         protocol: how to time.
 
@@ -29,13 +29,16 @@ def measure_model(model: keras.Model, device: Device, protocol: Protocol | None 
     protocol = protocol or Protocol()
     if (lacking := device.missing()) is not None:
         raise DeviceError(f"{device.name} is not usable here: {lacking}")
-    for tensor in model.inputs:
+    for tensor in () if isinstance(model, tuple) else model.inputs:
         if None in tensor.shape[1:]:
             raise DeviceError(f"the model's input shape {tensor.shape} is open: only its batch axis may be None")
     core, _ = machine.split_cores()
     with tempfile.TemporaryDirectory() as folder, device.open(core) as session:
         artifact = Path(folder) / f"model{device.suffix}"
-        device.compile(model, artifact)
+        if isinstance(model, tuple):
+            device.compile_blocks(model, artifact)
+        else:
+            device.compile(model, artifact)
         visits: list[Visit] = []
         while protocol.visits_left([visit.minimum_ns for visit in visits]):
             visits.append(session.visit(artifact, protocol))

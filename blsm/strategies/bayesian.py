@@ -1,0 +1,153 @@
+"""Grey-box Bayesian optimisation: accuracy is modelled, latency is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from blsm._types import Array
+from blsm.errors import DomainError
+from blsm.strategies.base import NoSetting, Observation, Search, Strategy
+from blsm.strategies.encoding import Encoding, Values
+from blsm.strategies.gaussian_process import GaussianProcess
+
+#: Settings that are looked at before one is suggested: random ones, neighbours of the best trials, and neighbours of
+#: the most promising settings found so far, in this many rounds.
+_RANDOM, _NEIGHBOURS, _ROUNDS, _CHILDREN = 2000, 500, 2, 300
+_PARENTS = 10
+#: Where latency is dear, one of this many random settings is drawn to begin with.
+_ATTEMPTS = 200
+
+#: Settings -> the accuracy that is expected of them before any trial, 0 to 1.
+AccuracyPrior = Callable[[Sequence[Mapping[str, Any]]], Array]
+
+
+class Bayesian(Strategy):
+    """Maximises the expected improvement of the score, of which only the accuracy is uncertain.
+
+    The score is accuracy / reference + term(latency). A Gaussian process of accuracy with mean m and deviation s makes
+    it normal with mean m / reference + term(latency) and deviation s / reference, where the term is exact; so its
+    expected improvement has a closed form (Jones et al. 1998, Equation 15), evaluated for thousands of candidates at
+    once. Besides the setting, the process sees the logarithm of its latency: large networks tend to be accurate.
+    Candidates that break a limit are not considered. Running trials count as if they had reached what is expected.
+
+    The first settings are random ones of different latency, from fast to slow. Where latency is dear (measured, or of
+    models that have to be built), a second process guesses it, and the suggestion is then checked.
+
+    Args:
+        initial: how many settings are random.
+        mean: what accuracy is expected of settings before any trial; constant if None.
+    """
+
+    name: ClassVar[str] = "bayesian"
+
+    def __init__(self, initial: int = 6, mean: AccuracyPrior | None = None) -> None:
+        if initial < 2:
+            raise DomainError(f"initial must be 2 or more, got {initial}")
+        self.initial = initial
+        self.mean = mean
+
+    def suggest(self, search: Search) -> Values:
+        encoding = search.encoding()
+        if len(search.completed) < min(2, self.initial) or len(search.trials) < self.initial:
+            return self._first(search, encoding)
+        belief = _Belief(search, encoding, self.mean)
+        best = np.repeat(belief.best_units(_PARENTS), _NEIGHBOURS // _PARENTS, axis=0)
+        drawn = [encoding.sample(_RANDOM, search.random), encoding.perturb(best, search.random)]
+        settings, units, gain = belief.judge(np.concatenate(drawn))
+        for _ in range(_ROUNDS):
+            parents = units[np.argsort(-gain, kind="stable")[:_PARENTS]]
+            children = encoding.perturb(np.repeat(parents, _CHILDREN // _PARENTS, axis=0), search.random)
+            more, more_units, more_gain = belief.judge(children)
+            settings += more
+            units, gain = np.concatenate([units, more_units]), np.concatenate([gain, more_gain])
+        if not settings:
+            raise NoSetting
+        return settings[int(np.argmax(gain))]
+
+    def _first(self, search: Search, encoding: Encoding) -> Values:
+        """A random setting; by rank of latency they spread evenly from the fastest to the slowest."""
+        for _ in range(_ATTEMPTS):
+            settings = encoding.values(encoding.sample(_ATTEMPTS if search.screen else 1, search.random))
+            if search.screen is not None:
+                latency_ms = search.screen(settings)
+                order = np.argsort(latency_ms, kind="stable")[: np.count_nonzero(~np.isnan(latency_ms))]
+                # The golden ratio spreads any number of points evenly.
+                start = int(len(order) * ((len(search.trials) + 0.5) * 0.6180339887498949 % 1))
+                settings = [settings[index] for index in np.roll(order, -start)]
+            for values in settings:
+                if search.is_new(values):
+                    return values
+        raise NoSetting
+
+
+class _Belief:
+    """What the trials so far say about settings."""
+
+    def __init__(self, search: Search, encoding: Encoding, mean: AccuracyPrior | None) -> None:
+        self._search = search
+        self._encoding = encoding
+        self._mean = mean
+        completed = search.completed
+        running = [trial for trial in search.trials if trial.running]
+        self._latency = None
+        if search.screen is None:
+            known = [trial for trial in [*search.trials, *search.refused] if trial.latency_ms > 0]
+            targets = np.log([trial.latency_ms for trial in known])
+            self._latency = GaussianProcess([self._features(known)], targets)
+        accuracy = np.array([trial.accuracy for trial in completed]) - self._prior([t.values for t in completed])
+        self._process = GaussianProcess(self._groups(completed), accuracy)
+        if running:
+            groups = self._groups(running)
+            self._process = self._process.with_observations(groups, self._process.predict(groups)[0])
+        self._best = max(completed, key=lambda trial: trial.score or 0.0).score or 0.0
+
+    def best_units(self, count: int) -> Array:
+        """Points of the best trials, shape (count, dimensions); repeated where there are fewer."""
+        best = sorted(self._search.completed, key=lambda trial: -(trial.score or 0.0))[:count]
+        return np.resize(self._encoding.units([trial.values for trial in best]), (count, self._encoding.dimensions))
+
+    def judge(self, units: Array) -> tuple[list[Values], Array, Array]:
+        """The new settings among points of the cube that keep the limits: settings, points, expected improvement."""
+        settings = self._encoding.values(units)
+        new = [index for index, values in enumerate(settings) if self._search.is_new(values)]
+        settings, units = [settings[index] for index in new], units[new]
+        if not settings:
+            return settings, units, np.empty(0)
+        features = self._encoding.features(units)
+        if self._search.screen is not None:
+            latency_ms = self._search.screen(settings)
+        else:
+            assert self._latency is not None
+            latency_ms = np.exp(self._latency.predict([features])[0])
+        kept = np.flatnonzero(~np.isnan(latency_ms))
+        settings, units, latency_ms = [settings[index] for index in kept], units[kept], latency_ms[kept]
+        if not settings:
+            return settings, units, np.empty(0)
+        mean, deviation = self._process.predict([features[kept], np.log(latency_ms)[:, None]])
+        mean = mean + self._prior(settings)
+        score = mean / self._search.reference_accuracy + self._search.latency_term(latency_ms)
+        return settings, units, _expected_improvement(score, deviation / self._search.reference_accuracy, self._best)
+
+    def _features(self, trials: Sequence[Observation]) -> Array:
+        return self._encoding.features(self._encoding.units([trial.values for trial in trials]))
+
+    def _groups(self, trials: Sequence[Observation]) -> list[Array]:
+        return [self._features(trials), np.log([[trial.latency_ms] for trial in trials])]
+
+    def _prior(self, settings: Sequence[Mapping[str, Any]]) -> Array:
+        return np.zeros(len(settings)) if self._mean is None else np.asarray(self._mean(settings))
+
+
+def _expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """E[max(0, score - best)] of a normal score, as a logarithm where it would vanish; only its order matters."""
+    from scipy.special import log_ndtr
+
+    z = (mean - best) / deviation
+    # z Phi(z) + phi(z) is the improvement in deviations; far below 0 it behaves as phi(z) / z^2.
+    density = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    near = np.log(np.maximum(z * np.exp(log_ndtr(z)) + np.exp(density), 1e-300))
+    far = density - 2 * np.log(np.maximum(-z, 1.0))
+    return np.asarray(np.log(deviation) + np.where(z < -6, far, near))
