@@ -141,6 +141,7 @@ class LatencyModel:
     surrogates: Mapping[str, BlockSurrogate]
     dispatch_ms: float
     network_scores: tuple[float, ...] = ()
+    _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: dict[float, dict[BlockConfig, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
@@ -163,6 +164,15 @@ class LatencyModel:
             latency_ms[members] = regressor.predict([configs[index] for index in members])
         return latency_ms
 
+    def _predict_once(self, configs: Sequence[BlockConfig]) -> Array:
+        """As `predict`, but a block that comes up again is not predicted again: a search meets few different ones."""
+        known = self._predicted
+        new = [config for config in dict.fromkeys(configs) if config not in known]
+        if len(known) + len(new) > _CACHE_SIZE:
+            return self.predict(configs)
+        known.update(zip(new, self.predict(new).tolist(), strict=True))
+        return np.array([known[config] for config in configs])
+
     def latencies(self, networks: Sequence[Sequence[BlockConfig]]) -> Array:
         """Latencies of many networks at once, without intervals and breakdown.
 
@@ -180,7 +190,7 @@ class LatencyModel:
             raise DomainError("a network needs at least one block")
         if not networks:
             return np.empty(0)
-        added_ms = np.maximum(self.predict(list(chain.from_iterable(networks))) - self.dispatch_ms, 0.0)
+        added_ms = np.maximum(self._predict_once(list(chain.from_iterable(networks))) - self.dispatch_ms, 0.0)
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 

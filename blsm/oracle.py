@@ -415,6 +415,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
         """What scores and trials depend on: a search is resumed with the same only."""
         return {
             "device": self.source.device,
+            "source": type(self.source).__name__,
             "accuracy": self.accuracy,
             "reference_accuracy": self.reference_accuracy,
             "strategy": self.strategy.name,

@@ -93,12 +93,13 @@ class GaussianProcess:
 
     def _likelihood(self, squares: list[Array], parameters: Array) -> tuple[float, Array]:
         """Negative logarithm of the marginal likelihood, and its gradient."""
-        from scipy.linalg import cho_solve
+        from scipy.linalg.lapack import dpotri
 
         parts, lower, weights = self._solve(squares, parameters)
         value = 0.5 * float(self._targets @ weights) + float(np.sum(np.log(np.diag(lower))))
-        inverse = cho_solve((lower, True), np.eye(len(lower)), check_finite=False)
-        inner = np.outer(weights, weights) - inverse
+        # Only the lower triangle is written.
+        triangle = np.tril(dpotri(lower, lower=1)[0])
+        inner = np.outer(weights, weights) - triangle - np.tril(triangle, -1).T
         gradient = []
         for group, square in enumerate(squares):
             amplitude, length = np.exp(parameters[2 * group : 2 * group + 2])
