@@ -17,7 +17,7 @@ from blsm._types import Array
 from blsm.errors import FitError
 from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
 from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
-from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data
+from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data, numbered, numbered_weights
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.scaling import Calibration, least_latency
 
@@ -108,7 +108,7 @@ class Help(Method):
         arrays = {"rows": self._rows, "encodings": self._encodings, "typical": self._typical}
         return {
             "help.json": json.dumps(data).encode(),
-            "arrays.npz": arrays_to_bytes({**arrays, **_numbered(self._weights)}),
+            "arrays.npz": arrays_to_bytes({**arrays, **numbered(self._weights)}),
         }
 
     @classmethod
@@ -118,7 +118,7 @@ class Help(Method):
         method.width = int(data["width"])
         method._network = HelpNetwork(encoder_from_data(data["encoder"]), method.settings)
         method._encodings, method._typical = arrays["encodings"], arrays["typical"]
-        method._weights = _in_order(arrays)
+        method._weights = numbered_weights(arrays)
         return method
 
 
@@ -158,7 +158,7 @@ class HelpPredictor(Predictor):
             "width": self.width,
             "calibration": asdict(self.calibration),
         }
-        arrays = {"hardware": self._hardware, **_numbered(self._weights)}
+        arrays = {"hardware": self._hardware, **numbered(self._weights)}
         return {"help.json": json.dumps(data).encode(), "arrays.npz": arrays_to_bytes(arrays)}
 
     @classmethod
@@ -166,7 +166,7 @@ class HelpPredictor(Predictor):
         data, arrays = json.loads(files["help.json"]), arrays_from_bytes(files["arrays.npz"])
         settings = HelpSettings(**data["settings"])
         network = HelpNetwork(encoder_from_data(data["encoder"]), settings)
-        predictor = cls(settings, network, _in_order(arrays), arrays["hardware"])
+        predictor = cls(settings, network, numbered_weights(arrays), arrays["hardware"])
         predictor.width, predictor.calibration = int(data["width"]), Calibration(**data["calibration"])
         return predictor
 
@@ -225,11 +225,3 @@ def _episode(table_ms: Array, references: Array, settings: HelpSettings, random:
     labels = _scale(labels_ms, low, high)[..., None]
     rows = rows.astype(np.int32)
     return _embedding(reference_ms), rows[:, :support], labels[:, :support], rows[:, support:], labels[:, support:]
-
-
-def _numbered(weights: list[Array]) -> dict[str, Array]:
-    return {f"w{number}": weight for number, weight in enumerate(weights)}
-
-
-def _in_order(arrays: Mapping[str, Array]) -> list[Array]:
-    return [arrays[f"w{number}"] for number in range(sum(name.startswith("w") for name in arrays))]

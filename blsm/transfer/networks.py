@@ -174,6 +174,33 @@ def dense(xp: Any, weights: Sequence[Any], x: Any) -> Any:
     return x
 
 
+def join_pairs(xp: Any, weights: Sequence[Any], devices: Any, architectures: Any) -> Any:
+    """Dense layers over every pair of a device and an architecture.
+
+    The first layer is linear in the two: each is multiplied once, not once a pair.
+
+    Args:
+        xp: see the module's description.
+        weights: of the layers; the first reads a device's vector, then an architecture's; the last has one output.
+        devices: shape (devices, d).
+        architectures: shape (n, a).
+
+    Returns:
+        Shape (n, devices).
+    """
+    kernel, bias = weights[:2]
+    width, count = devices.shape[-1], devices.shape[0]
+    pairs = (architectures @ kernel[width:])[:, None, :] + (devices @ kernel[:width] + bias)[None, :, :]
+    h = xp.maximum(xp.reshape(pairs, (-1, pairs.shape[-1])), 0)
+    return xp.reshape(dense(xp, weights[2:], h), (-1, count))
+
+
+def cosine(steps: int) -> Array:
+    """Learning rates relative to the first, falling to 0 along a cosine."""
+    rates: Array = 0.5 * (1 + np.cos(np.pi * np.arange(steps) / steps))
+    return rates
+
+
 def random_weights(shapes: Shapes, random: np.random.Generator) -> list[Array]:
     """Kernels and biases, uniform within 1 / sqrt(inputs of the layer), float32."""
     weights = []
@@ -181,6 +208,16 @@ def random_weights(shapes: Shapes, random: np.random.Generator) -> list[Array]:
         bound = 1 / np.sqrt(shapes[index - index % 2][0])
         weights.append(random.uniform(-bound, bound, shape).astype(np.float32))
     return weights
+
+
+def numbered(weights: Sequence[Array]) -> dict[str, Array]:
+    """Weights by name, for a file."""
+    return {f"w{number}": weight for number, weight in enumerate(weights)}
+
+
+def numbered_weights(arrays: Mapping[str, Array]) -> list[Array]:
+    """The weights among named arrays, in order."""
+    return [arrays[f"w{number}"] for number in range(sum(name[1:].isdecimal() for name in arrays))]
 
 
 class Adam:
