@@ -50,7 +50,13 @@ class Bayesian(Strategy):
         self.mean = mean
 
     def suggest(self, search: Search) -> Values:
-        encoding = search.encoding()
+        from threadpoolctl import threadpool_limits
+
+        # The matrices are small: more threads would mostly wait for each other.
+        with threadpool_limits(1, user_api="blas"):
+            return self._suggest(search, search.encoding())
+
+    def _suggest(self, search: Search, encoding: Encoding) -> Values:
         if len(search.completed) < min(2, self.initial) or len(search.trials) < self.initial:
             return self._first(search, encoding)
         belief = _Belief(search, encoding, self.mean)
