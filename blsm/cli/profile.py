@@ -10,6 +10,7 @@ from blsm.cli import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from blsm.blocks import BlockConfig
     from blsm.profiles import Chain, Visit
     from blsm.profiling import CampaignReport
 
@@ -19,11 +20,16 @@ HELP = "measure sampled blocks on a device into a profile store; run again to co
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds what to profile, where to, and how long."""
-    command.add_argument(
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "--block",
-        required=True,
         metavar="NAME[,NAME...]",
         help="block families, see `blsm blocks`; `all` for every one",
+    )
+    what.add_argument(
+        "--hypermodel",
+        metavar="PACKAGE:NAME|FILE.py:NAME",
+        help="the blocks that a search of this hypermodel can propose, such as blsm.hypermodels:Cifar10",
     )
     common.add_device(command)
     common.add_hosts(command, several=True)
@@ -50,7 +56,11 @@ def run(options: argparse.Namespace) -> None:
     from blsm.errors import BlsmError
     from blsm.profiles import ProfileStore
 
-    chains = sample_chains(options.block, options.samples, options.seed, options.space)
+    if options.hypermodel is None:
+        chains = sample_chains(options.block, options.samples, options.seed, options.space)
+    else:
+        with common.quiet():
+            chains = hypermodel_chains(options.hypermodel, options.samples, options.seed, options.space)
     target = common.measured_device(options)
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
@@ -81,14 +91,44 @@ def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -
 
     names = list(block_families()) if block == "all" else list(dict.fromkeys(block.split(",")))
     families = [block_family(name.strip()) for name in names]
-    placed: list[tuple[float, Chain]] = []
+    sampled = []
     for family in families:
         chosen = load_space(space, family)
         count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
-        placed += [(number / count, (config,)) for number, config in enumerate(family.sample(count, seed, chosen))]
-    # A budget that runs out early has then covered each family alike.
-    placed.sort(key=lambda item: item[0])
-    return [DISPATCH_PROBE, *(chain for _, chain in placed)]
+        sampled.append(family.sample(count, seed, chosen))
+    return [DISPATCH_PROBE, *_in_turn(sampled)]
+
+
+def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
+    """The chains to profile for a hypermodel: samples of the blocks that it reaches, after the dispatch probe.
+
+    Of a family of which it reaches too few blocks to fit a surrogate, such as the output, some of `space` are added.
+    """
+    from blsm.blocks import block_family
+    from blsm.fitting import LEAST_PROFILES
+    from blsm.hypermodels.loading import load_hypermodel
+    from blsm.hypermodels.reach import reachable_blocks, spread
+    from blsm.profiles import DISPATCH_PROBE
+    from blsm.spaces import load_space
+
+    reached: dict[str, list[BlockConfig]] = {}
+    for config in reachable_blocks(load_hypermodel(name), seed):
+        reached.setdefault(config.family, []).append(config)
+    sampled = []
+    for key, configs in reached.items():
+        chosen = spread(configs, samples, seed)
+        if (lacking := min(2 * LEAST_PROFILES, samples) - len(chosen)) > 0:
+            family = block_family(key)
+            others = family.sample(len(chosen) + lacking, seed, load_space(space, family))
+            chosen += [config for config in others if config not in chosen][:lacking]
+        sampled.append(chosen)
+    return [DISPATCH_PROBE, *_in_turn(sampled)]
+
+
+def _in_turn(families: Sequence[Sequence[BlockConfig]]) -> list[Chain]:
+    """Chains of one block, all families advancing together: a budget that runs out early has covered each alike."""
+    placed = [(number / len(configs), (config,)) for configs in families for number, config in enumerate(configs)]
+    return [chain for _, chain in sorted(placed, key=lambda item: item[0])]
 
 
 def summary(report: CampaignReport, device: str, store: str) -> str:
