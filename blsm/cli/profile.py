@@ -96,7 +96,7 @@ def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -
         chosen = load_space(space, family)
         count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
         sampled.append(family.sample(count, seed, chosen))
-    return [DISPATCH_PROBE, *_in_turn(sampled)]
+    return list(dict.fromkeys([DISPATCH_PROBE, *_in_turn(sampled)]))
 
 
 def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
@@ -122,7 +122,7 @@ def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10"
             others = family.sample(len(chosen) + lacking, seed, load_space(space, family))
             chosen += [config for config in others if config not in chosen][:lacking]
         sampled.append(chosen)
-    return [DISPATCH_PROBE, *_in_turn(sampled)]
+    return list(dict.fromkeys([DISPATCH_PROBE, *_in_turn(sampled)]))
 
 
 def _in_turn(families: Sequence[Sequence[BlockConfig]]) -> list[Chain]:
