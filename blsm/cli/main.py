@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from blsm._version import __version__
-from blsm.cli import blocks, check, devices, evaluate, export, fit, measure, predict, profile
+from blsm.cli import blocks, check, descriptor, devices, evaluate, export, fit, measure, predict, profile
 from blsm.errors import BlsmError
 
-_COMMANDS = (devices, blocks, profile, check, export, measure, fit, evaluate, predict)
+_COMMANDS = (devices, blocks, descriptor, profile, check, export, measure, fit, evaluate, predict)
 
 
 def parser() -> argparse.ArgumentParser:
