@@ -119,8 +119,9 @@ def _cell_costs(codes: Array) -> Array:
 
 #: FBNet's candidate blocks (Wu et al. 2019): kernel size, expansion, groups of the 1x1 convolutions; the last is skip.
 FBNET_OPERATIONS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1), None)
-#: FBNet's stages for 32 x 32 images: channels, blocks, stride of the first block.
-FBNET_STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
+#: FBNet's stages for 32 x 32 images: channels, blocks, stride of the first block. The latencies of the additive devices
+#: in the data of HW-NAS-Bench (Li et al. 2021) fit these strides, and not a stride of 2 in the second stage.
+FBNET_STAGES = ((16, 1, 1), (24, 4, 1), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 FBNET_LAYERS = sum(blocks for _, blocks, _ in FBNET_STAGES)
 
 
@@ -138,25 +139,26 @@ def fbnet(operations: Array, proxies: Array | None = None) -> Encodings:
     if codes.ndim != 2 or codes.shape[1] != FBNET_LAYERS:
         raise DomainError(f"an FBNet network has {FBNET_LAYERS} operations, got shape {codes.shape}")
     vectors = one_hot(codes, len(FBNET_OPERATIONS))
-    tables = {"vec": vectors, "physical": vectors @ _fbnet_costs()}
+    stages = (vectors @ _fbnet_costs()).reshape(len(codes), len(FBNET_STAGES), _FBNET_COSTS)
+    tables = {"vec": vectors, "physical": stages.sum(axis=1), "stages": stages.reshape(len(codes), -1)}
     values, groups = join(**tables if proxies is None else {**tables, "zcp": proxies})
     return Encodings(values, groups)
 
 
-def _fbnet_costs() -> Array:
-    """What each operation of each layer costs, by stage: shape (22 * 9, 7 * 6).
+#: What a block costs: multiply-accumulates of 1x1 convolutions, of depthwise ones of size 3 and of size 5, activations
+#: moved, activations shuffled between groups, parameters, kernels.
+_FBNET_COSTS = 7
 
-    The six costs are multiply-accumulates of 1x1 and of depthwise convolutions of size 3 and 5, activations moved,
-    parameters, and kernels.
-    """
+
+def _fbnet_costs() -> Array:
+    """What each operation of each layer costs, by stage: shape (layers * operations, stages * costs)."""
     rows = []
     size, channels = 32, 16  # what the stem puts out
     for stage, (filters, blocks, first_stride) in enumerate(FBNET_STAGES):
         for block in range(blocks):
-            stride = first_stride if block == 0 else 1
-            out = size // stride
+            out = size // (first_stride if block == 0 else 1)
             for operation in FBNET_OPERATIONS:
-                row = np.zeros((len(FBNET_STAGES), 6))
+                row = np.zeros((len(FBNET_STAGES), _FBNET_COSTS))
                 row[stage] = _fbnet_block(operation, size, out, channels, filters)
                 rows.append(row.ravel())
             size, channels = out, filters
@@ -169,13 +171,14 @@ def _fbnet_block(
     """Costs of one block: 1x1 convolution, depthwise convolution (with the stride), 1x1 convolution."""
     if operation is None:
         if size == out and channels == filters:
-            return (0, 0, 0, 0, 0, 0)
+            return (0,) * _FBNET_COSTS
         pointwise = channels * filters  # a skip that changes the shape is a 1x1 convolution
-        return (pointwise * out**2, 0, 0, channels * size**2 + filters * out**2, pointwise, 1)
+        return (pointwise * out**2, 0, 0, channels * size**2 + filters * out**2, 0, pointwise, 1)
     kernel, expansion, groups = operation
     wide = channels * expansion
-    pointwise = channels * wide // groups * size**2 + wide * filters // groups * out**2
+    pointwise = (channels * wide * size**2 + wide * filters * out**2) // groups
     depthwise = wide * kernel**2 * out**2
     moved = (channels + 2 * wide) * size**2 + (2 * wide + filters) * out**2
+    shuffled = wide * size**2 if groups > 1 else 0
     params = (channels * wide + wide * filters) // groups + wide * kernel**2
-    return (pointwise, depthwise * (kernel == 3), depthwise * (kernel == 5), moved, params, 3)
+    return (pointwise, depthwise * (kernel == 3), depthwise * (kernel == 5), moved, shuffled, params, 3)
