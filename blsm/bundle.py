@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from blsm._version import __version__
+from blsm.additivity import Additivity
 from blsm.blocks import block_family
+from blsm.calibration import Calibration
 from blsm.domains import Space, domain_from_json
 from blsm.errors import BlsmError, BundleError
 from blsm.files import write_atomically
@@ -60,6 +62,9 @@ def save(model: LatencyModel, path: str | Path) -> None:
         "fingerprint": model.fingerprint.to_json(),
         "dispatch_ms": model.dispatch_ms,
         "network_scores": list(model.network_scores),
+        "context": model.context,
+        "additivity": model.additivity.to_json() if model.additivity is not None else None,
+        "calibration": model.calibration.to_json() if model.calibration is not None else None,
         "surrogates": surrogates,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in members.items()},
     }
@@ -135,8 +140,9 @@ def _check_schema(manifest: Any, path: Path) -> None:
 
 
 def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Schema 1 kept the deviation of the test split, not its scores; its plain trees always saw the config vector."""
-    manifest["network_scores"] = []
+    """Schema 1 kept the deviation of the test split, not its scores; its plain trees always saw the config vector; and
+    its blocks were all isolated."""
+    manifest |= {"network_scores": [], "context": "isolated", "additivity": None, "calibration": None}
     for family, data in manifest["surrogates"].items():
         scores = normal_scores(float(data["deviation"]), int(data["metrics"]["count"]))
         files: dict[str, Any] = {_SCORES: scores}
@@ -168,10 +174,14 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
             dict(data["metrics"]),
             frozenset(map(str, json.loads(files[_FITTED]))),
         )
+    additivity, calibration = manifest["additivity"], manifest["calibration"]
     return LatencyModel(
         str(manifest["device"]),
         Fingerprint.from_json(manifest["fingerprint"]),
         surrogates,
         float(manifest["dispatch_ms"]),
         tuple(map(float, manifest["network_scores"])),
+        str(manifest["context"]),
+        None if additivity is None else Additivity.from_json(additivity),
+        None if calibration is None else Calibration.from_json(calibration),
     )

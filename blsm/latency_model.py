@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from blsm._types import Array
+from blsm.additivity import Additivity
 from blsm.blocks import BlockConfig, block_family
+from blsm.calibration import Calibration
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
 from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
@@ -125,7 +127,8 @@ class LatencyModel:
     """Block surrogates of one device; predicts any network made of their blocks.
 
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
-    tau = c0 + sum(tau_b - c0).
+    tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up, tau_b is c0 and what the block adds inside a chain;
+    which of the two is the context. A calibration corrects what each block adds.
 
     Attributes:
         device: name of the device.
@@ -134,6 +137,9 @@ class LatencyModel:
         dispatch_ms: the dispatch cost c0, milliseconds.
         network_scores: `network_score` of networks that nothing in this model was fitted on, for their intervals; with
             none, an interval combines the deviations of the blocks as if they were normal.
+        context: how the blocks were timed, see `blsm.profiling.contexts`.
+        additivity: how measured blocks of this device add up, if `blsm additivity` has judged it.
+        calibration: the correction of sums, if the model was calibrated.
     """
 
     device: str
@@ -141,11 +147,14 @@ class LatencyModel:
     surrogates: Mapping[str, BlockSurrogate]
     dispatch_ms: float
     network_scores: tuple[float, ...] = ()
+    context: str = "isolated"
+    additivity: Additivity | None = None
+    calibration: Calibration | None = None
     _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: dict[float, dict[BlockConfig, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
-        """Latencies of isolated blocks.
+        """Latencies of blocks in the model's context, the dispatch cost included.
 
         Args:
             configs: block configs, of any families.
@@ -190,7 +199,8 @@ class LatencyModel:
             raise DomainError("a network needs at least one block")
         if not networks:
             return np.empty(0)
-        added_ms = np.maximum(self._predict_once(list(chain.from_iterable(networks))) - self.dispatch_ms, 0.0)
+        blocks = list(chain.from_iterable(networks))
+        added_ms = self._added(blocks, self._predict_once(blocks))
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
@@ -235,9 +245,12 @@ class LatencyModel:
             network: its blocks.
             measured_ms: its latency, milliseconds.
         """
-        estimate = self.latency(network)
-        deviation = self._deviation([self._blocks(network, DEFAULT_LEVEL)[config] for config in network])
-        return abs(math.log(measured_ms / estimate.latency_ms)) / deviation
+        return abs(math.log(measured_ms / self.latency(network).latency_ms)) / self.deviation(network)
+
+    def deviation(self, network: Sequence[BlockConfig]) -> float:
+        """Relative standard deviation that is expected of a network of these blocks around its prediction."""
+        known = self._blocks(network, DEFAULT_LEVEL)
+        return self._deviation([known[config] for config in network])
 
     def _estimate(
         self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float, level: float
@@ -251,13 +264,14 @@ class LatencyModel:
         return LatencyEstimate(total, low_ms, total * spread, coverage, added, self.dispatch_ms, unmatched)
 
     def _deviation(self, parts: Sequence[_Cached]) -> float:
-        """Relative standard deviation that is expected of a network around its prediction."""
+        additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
+        strays = ADDITIVITY_DEVIATION if additivity is None else additivity.deviation
         total = variance = 0.0
         for block, deviation_ms in parts:
             total += block.latency_ms
             variance += deviation_ms * deviation_ms
         # Errors of different blocks are independent; how far the network strays from the sum of its blocks is not.
-        return math.sqrt(variance + (ADDITIVITY_DEVIATION * total) ** 2) / (self.dispatch_ms + total)
+        return math.sqrt(variance + (strays * total) ** 2) / (self.dispatch_ms + total)
 
     def _network_quantile(self, level: float) -> float:
         """Half the width of a network's interval, in deviations."""
@@ -273,22 +287,31 @@ class LatencyModel:
         if len(cache) + len(new) > _CACHE_SIZE:
             cache.clear()
             new = list(dict.fromkeys(blocks))
-        c0 = self.dispatch_ms
         margins: dict[tuple[str, bool], float] = {}
-        for config, latency_ms in zip(new, self.predict(new).tolist(), strict=True):
+        in_domain = [contains(self._surrogate(config.family).domain, config.to_dict()) for config in new]
+        deviations, factors = [], []
+        for config, inside in zip(new, in_domain, strict=True):
             surrogate = self._surrogate(config.family)
-            in_domain = contains(surrogate.domain, config.to_dict())
-            kind = config.family, in_domain
-            if kind not in margins:
-                margins[kind] = math.exp(surrogate.margin(level, in_domain))
             deviation = surrogate.deviation
-            if not in_domain:
+            if not inside:
                 deviation = max(_EXTRAPOLATION_FACTOR * deviation, _EXTRAPOLATION_DEVIATION)
-            low_ms, high_ms = latency_ms / margins[kind], latency_ms * margins[kind]
-            added_ms, low_ms, high_ms = (max(0.0, bound_ms - c0) for bound_ms in (latency_ms, low_ms, high_ms))
-            block = BlockLatency(config, added_ms, low_ms, high_ms, in_domain)
-            cache[config] = _Cached(block, deviation * latency_ms)
+            deviations.append(deviation)
+            kind = config.family, inside
+            if kind not in margins:
+                margins[kind] = math.exp(surrogate.margin(level, inside))
+            factors.append(margins[kind])
+        latency_ms, spread = self.predict(new), np.array(factors)
+        bounds_ms = (latency_ms, latency_ms / spread, latency_ms * spread)
+        bounds = [self._added(new, bound_ms).tolist() for bound_ms in bounds_ms]
+        deviations_ms = (np.array(deviations) * latency_ms).tolist()
+        for config, *added, inside, deviation_ms in zip(new, *bounds, in_domain, deviations_ms, strict=True):
+            cache[config] = _Cached(BlockLatency(config, *added, inside), deviation_ms)
         return cache
+
+    def _added(self, configs: Sequence[BlockConfig], latency_ms: Array) -> Array:
+        """What blocks of these latencies add to a network, milliseconds."""
+        added_ms: Array = np.maximum(latency_ms - self.dispatch_ms, 0.0)
+        return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
 
     def _surrogate(self, family: str) -> BlockSurrogate:
         if family not in self.surrogates:

@@ -1,0 +1,128 @@
+"""Correcting a latency model by a handful of networks that were measured whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from blsm._types import Array
+from blsm.blocks import BlockConfig
+from blsm.errors import FitError
+from blsm.profiles import Chain, digest
+
+if TYPE_CHECKING:
+    from blsm.latency_model import LatencyModel
+
+#: Fewer networks than this would fit their own noise.
+LEAST_NETWORKS = 5
+#: Standard deviations that are expected beforehand: of the factor that all families share, of a family's own around it,
+#: and of what each block adds beyond, as a share of a network's latency over its number of blocks.
+_SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
+#: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk.
+_NOISES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What networks told of a model: tau = c0 + sum(factor of the family * what the block adds + each_ms).
+
+    Attributes:
+        factors: block family -> factor.
+        shared: the factor of families that no network had.
+        each_ms: what every block adds beyond; below 0 where joining blocks saves time.
+        networks: `blsm.profiles.digest` of each network that it was fitted on.
+        mape: mean absolute percentage error of these networks, each predicted from the others, percent.
+    """
+
+    factors: Mapping[str, float]
+    shared: float
+    each_ms: float
+    networks: frozenset[str]
+    mape: float
+
+    def apply(self, configs: Sequence[BlockConfig], added_ms: Array) -> Array:
+        """What blocks add to a network, corrected; milliseconds, never below 0, shape (len(configs),)."""
+        factors = np.array([self.factors.get(config.family, self.shared) for config in configs])
+        corrected: Array = np.maximum(factors * added_ms + self.each_ms, 0.0)
+        return corrected
+
+    def to_json(self) -> dict[str, Any]:
+        """The calibration as JSON data."""
+        return {**asdict(self), "networks": sorted(self.networks)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_json`."""
+        factors = {str(name): float(factor) for name, factor in data["factors"].items()}
+        numbers = (float(data[name]) for name in ("shared", "each_ms"))
+        return cls(factors, *numbers, frozenset(map(str, data["networks"])), float(data["mape"]))
+
+
+def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
+    """The model with a calibration, and with conformal scores, from networks measured whole.
+
+    Ridge regression on relative errors, shrunk towards no correction at all; how strongly is chosen by leaving out one
+    network at a time (Allen 1974, PRESS). The conformal scores come from the networks left out as well, so that
+    intervals know what calibration can't mend (the jackknife; Barber et al. 2021, Section 1).
+
+    Args:
+        model: the model; an earlier calibration of it is replaced.
+        measured_ms: network -> latency, milliseconds.
+
+    Raises:
+        FitError: fewer than `LEAST_NETWORKS` networks.
+        CoverageError: the model lacks a family of theirs.
+    """
+    networks = list(measured_ms)
+    if len(networks) < LEAST_NETWORKS:
+        raise FitError(f"{len(networks)} measured networks are too few to calibrate, {LEAST_NETWORKS} are the least")
+    plain = replace(model, calibration=None, network_scores=())
+    families = sorted({config.family for network in networks for config in network})
+    target_ms = np.array([measured_ms[network] for network in networks])
+    added_ms = np.zeros((len(networks), len(families)))
+    for row, network in enumerate(networks):
+        for block in plain.latency(network).blocks:
+            added_ms[row, families.index(block.config.family)] += block.latency_ms
+    # Columns: all families together, each on its own, the number of blocks; rows relative to the measured latency.
+    total_ms = added_ms.sum(axis=1)
+    counts = np.array([len(network) for network in networks], float)
+    unit_ms = float(np.median(target_ms / counts))
+    relative = np.column_stack([total_ms, added_ms, counts * unit_ms]) / target_ms[:, None]
+    missing = 1 - (model.dispatch_ms + total_ms) / target_ms
+    prior = np.array([_SHARED, *[_OWN] * len(families), _EACH])
+    noise = min(_NOISES, key=lambda candidate: np.square(_left_out(relative * prior, missing, candidate)).mean())
+    shared, *own, each = prior * _ridge(relative * prior, missing, noise)
+    # 1 - predicted / measured of each network, predicted from the others.
+    errors = _left_out(relative * prior, missing, noise)
+    calibration = Calibration(
+        {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
+        1 + shared,
+        each * unit_ms,
+        frozenset(map(digest, networks)),
+        100 * float(np.abs(errors).mean()),
+    )
+    calibrated = replace(plain, calibration=calibration)
+    log_ratios = -np.log(np.maximum(1 - errors, math.exp(-10)))
+    scores = (
+        abs(log_ratio) / calibrated.deviation(network)
+        for network, log_ratio in zip(networks, log_ratios.tolist(), strict=True)
+    )
+    return replace(calibrated, network_scores=tuple(sorted(scores)))
+
+
+def _ridge(inputs: Array, target: Array, noise: float) -> Array:
+    """Coefficients of the ridge regression whose coefficients are expected to be around 1, errors around `noise`."""
+    solution: Array = np.linalg.solve(inputs.T @ inputs + noise**2 * np.eye(inputs.shape[1]), inputs.T @ target)
+    return solution
+
+
+def _left_out(inputs: Array, target: Array, noise: float) -> Array:
+    """The error of each row when predicted from the others, in closed form."""
+    gram = inputs.T @ inputs + noise**2 * np.eye(inputs.shape[1])
+    leverage = np.einsum("ij,ji->i", inputs, np.linalg.solve(gram, inputs.T))
+    errors: Array = (target - inputs @ _ridge(inputs, target, noise)) / (1 - leverage)
+    return errors
