@@ -243,7 +243,7 @@ def check_comparable(hil: FinishedSearch, sm: FinishedSearch) -> None:
         if ours and theirs and ours != theirs:
             raise FeasibilityError(
                 f"{hil.name} and {sm.name} are searches with different {what}: {ours} against {theirs}; "
-                "compare searches that differ in their latency source only"
+                "compare searches that differ in their latency source only (`blsm compare` runs such)"
             )
     if different := _different_hyperparameters(hil, sm):
         raise FeasibilityError(

@@ -26,7 +26,8 @@ LAYERS = (
     ("blsm.additivity", "blsm.calibration", "blsm.latency_model"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking"),
     ("blsm.latency_sources", "blsm.transfer", "blsm.score", "blsm.pareto", "blsm.searches", "blsm.feasibility"),
-    ("blsm.strategies", "blsm.screening", "blsm.survey", "blsm.trials", "blsm.oracle", "blsm.tuner", "blsm.comparison", "blsm.hypermodels"),
+    ("blsm.strategies", "blsm.screening", "blsm.survey", "blsm.trials", "blsm.oracle", "blsm.tuner", "blsm.hypermodels"),
+    ("blsm.accuracies", "blsm.comparison"),
     ("blsm.testing", "blsm.report"),
     ("blsm.cli",),
 )
