@@ -30,13 +30,13 @@ from blsm.testing import FakeDevice
 if __name__ == "__main__":
     chains = [(config,) for config in blsm.block_family("mbconv").sample(int(sys.argv[2]), seed=0)]
     with ProfileStore(sys.argv[1], create=True) as store:
-        add_visit = store.add_visit
+        add_visits = store.add_visits
 
-        def acknowledged(*arguments):
-            add_visit(*arguments)
-            print("stored", flush=True)
+        def acknowledged(device, visits):
+            add_visits(device, visits)
+            print("stored\\n" * len(visits), end="", flush=True)
 
-        store.add_visit = acknowledged
+        store.add_visits = acknowledged
         report = Campaign(FakeDevice(visit_s=0.02), store, Protocol(invocations=20)).run(chains)
         print("complete", report.complete, len(report.failed), flush=True)
 """

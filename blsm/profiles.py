@@ -271,12 +271,17 @@ class ProfileStore:
 
     def add_visit(self, device: str, blocks: Chain, visit: Visit) -> None:
         """Stores one visit, durably when this returns."""
+        self.add_visits(device, [(blocks, visit)])
+
+    def add_visits(self, device: str, visits: Iterable[tuple[Chain, Visit]]) -> None:
+        """Stores visits of chains, all or none, durably when this returns; a disk needs for many as long as for one."""
         with self._transaction():
-            subject = self._subject(device, blocks)
-            self._db.execute(
-                "INSERT INTO visits SELECT ?, count(*), ?, ?, ? FROM visits WHERE subject = ?",
-                (subject, *_visit_row(visit), subject),
-            )
+            for blocks, visit in visits:
+                subject = self._subject(device, blocks)
+                self._db.execute(
+                    "INSERT INTO visits SELECT ?, count(*), ?, ?, ? FROM visits WHERE subject = ?",
+                    (subject, *_visit_row(visit), subject),
+                )
 
     def add_failure(self, device: str, blocks: Chain, reason: str) -> None:
         """Stores that a chain can't be compiled or run, and why."""

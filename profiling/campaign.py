@@ -37,8 +37,9 @@ _WINDOW = 512
 #: Visits of other chains between two visits of one: a quarter of a minute or more. A machine has slow spells, and small
 #: blocks a slow mode that lasts for seconds; visits closer together would all fall into the same.
 _GAP = 300
-#: Tasks that a session holds: the one it visits, and the next, so that it need not wait while a visit is stored.
-_AHEAD = 2
+#: Tasks that a session holds: the one it visits, and the next ones, so that it need not wait while visits are stored:
+#: on a busy disk that takes longer than the visits of some small blocks.
+_AHEAD = 5
 #: How often to look at the clock while nothing happens.
 _POLL_S = 0.5
 #: How long a running visit may take to end by itself when the campaign ends.
@@ -232,11 +233,33 @@ class Campaign:
         measurers: _Measurers,
         report: CampaignReport,
     ) -> None:
-        """Waits for what happens next, and records it."""
+        """Waits for what happens next, and records it with all that happened meanwhile."""
         try:
-            event = arrived.get(timeout=_POLL_S)
+            events = [arrived.get(timeout=_POLL_S)]
         except queue.Empty:
             return
+        while not arrived.empty():
+            events.append(arrived.get())
+        visits = [
+            (event.task.blocks, event.outcome)
+            for event in events
+            if isinstance(event, _Visited) and isinstance(event.outcome, Visit) and event.task is not sentinel
+        ]
+        if visits:
+            # In one transaction: what a disk needs for each is as long as the visit took.
+            self.store.add_visits(self.device.name, visits)
+        for event in events:
+            self._settle_one(event, sentinel, ready, compilers, measurers, report)
+
+    def _settle_one(
+        self,
+        event: _Task | _Visited | BaseException,
+        sentinel: _Task,
+        ready: list[_Task],
+        compilers: _Compilers,
+        measurers: _Measurers,
+        report: CampaignReport,
+    ) -> None:
         if isinstance(event, BaseException):
             raise event
         if isinstance(event, _Visited):
@@ -271,11 +294,10 @@ class Campaign:
         return None if more or not ready else min(ready, key=lambda task: task.last_visit)
 
     def _record(self, task: _Task, outcome: Visit | DeviceError, report: CampaignReport) -> bool:
-        """Stores a visit; returns whether the task is settled, by its last visit or by failing."""
+        """Counts a visit that is stored; returns whether the task is settled, by its last visit or by failing."""
         if isinstance(outcome, DeviceError):
             self._fail(task, str(outcome), report)
             return True
-        self.store.add_visit(self.device.name, task.blocks, outcome)
         planned = len(task.minima_ns) < self.protocol.visits
         task.minima_ns.append(outcome.minimum_ns)
         task.last_visit = report.visits

@@ -5,17 +5,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeAlias
 
 from blsm.errors import BlsmError, DeviceError, StoreError
 from blsm.profiles import Chain
+from blsm.profiling import machine
 from blsm.profiling.devices.base import Device
 
-#: Graph functions pile up inside TensorFlow: a fresh process now and then keeps memory flat. (keras' clear_session
-#: after each chain would do the same, but takes longer than compiling.)
-_CHAINS_PER_PROCESS = 400
+#: What Keras models leave behind piles up inside TensorFlow: a fresh process now and then keeps memory flat. (keras'
+#: clear_session after each chain would do the same, but takes longer than compiling.)
+_CHAINS_PER_PROCESS = 2000
+#: How often to look at the memory of a running process, seconds.
+_WATCH_S = 0.2
+
+_Process: TypeAlias = multiprocessing.process.BaseProcess
+_Pipe: TypeAlias = "Connection[tuple[Chain, Path], BlsmError | None]"
 
 
 class CompileProcess:
@@ -26,14 +34,23 @@ class CompileProcess:
         cores: CPU cores that the child may use.
         log: file for what the compiler prints.
         timeout_s: a chain that takes longer counts as hung.
+        memory_bytes: a chain that takes more fails; most of what is free now, if None.
     """
 
-    def __init__(self, device: Device, cores: Sequence[int], log: Path, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        device: Device,
+        cores: Sequence[int],
+        log: Path,
+        timeout_s: float = 300.0,
+        memory_bytes: int | None = None,
+    ) -> None:
         self._device = device
         self._cores = cores
         self._log = log
         self._timeout_s = timeout_s
-        self._child: tuple[multiprocessing.process.BaseProcess, Connection[object, object]] | None = None
+        self._memory_bytes = memory_bytes or machine.memory_limit()
+        self._child: tuple[_Process, _Pipe] | None = None
         self._done = 0
 
     def compile(self, blocks: Chain, artifact: Path) -> None:
@@ -43,25 +60,42 @@ class CompileProcess:
             DeviceError: it can't be compiled; the message says why.
             StoreError: the artifact can't be written.
         """
+        outcome = self._ask(blocks, artifact)
+        if isinstance(outcome, int):  # killed from outside, perhaps: only a chain that kills twice is at fault
+            outcome = self._ask(blocks, artifact)
+        if isinstance(outcome, int):
+            raise DeviceError(f"the compiler died with status {outcome}, twice")
+        if outcome is not None:
+            raise outcome
+
+    def _ask(self, blocks: Chain, artifact: Path) -> BlsmError | int | None:
+        """What the child answers; the status of a child that died."""
         if self._done >= _CHAINS_PER_PROCESS:
             self.close()
         process, connection = self._running()
         self._done += 1
         try:
             connection.send((blocks, artifact))
-            if not connection.poll(self._timeout_s):
-                self.close()
-                raise DeviceError(f"compiling did not end within {self._timeout_s:g} s")
-            outcome = connection.recv()
+            self._wait(process, connection)
+            return connection.recv()
         except (EOFError, OSError):
             process.join(1)
-            code = process.exitcode
+            code = process.exitcode or 0
             self.close()
-            raise DeviceError(f"the compiler died with status {code}") from None
-        if isinstance(outcome, BaseException):
-            raise outcome
+            return code
 
-    def _running(self) -> tuple[multiprocessing.process.BaseProcess, Connection[object, object]]:
+    def _wait(self, process: _Process, connection: _Pipe) -> None:
+        """Until the child answers or dies; raises DeviceError where it takes too long or too much memory."""
+        deadline = time.monotonic() + self._timeout_s
+        while not connection.poll(_WATCH_S):
+            reason = machine.exhausted(process.pid or 0, self._memory_bytes)
+            if time.monotonic() > deadline:
+                reason = f"compiling did not end within {self._timeout_s:g} s"
+            if reason:
+                self.close()
+                raise DeviceError(reason)
+
+    def _running(self) -> tuple[_Process, _Pipe]:
         if self._child is None:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from blsm.profiling.worker import available_cores, cpu_name, governor
+from blsm.profiling.worker import available_cores, cpu_name, exhausted, governor, memory_limit
 
-__all__ = ["available_cores", "cpu_name", "governor", "split_cores"]
+__all__ = ["available_cores", "cpu_name", "exhausted", "governor", "memory_limit", "split_cores"]
 
 
 def split_cores() -> tuple[int | None, list[int]]:

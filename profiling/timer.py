@@ -42,10 +42,11 @@ class WorkerSession(Session):
 
     Args:
         command: starts the worker, see `worker_command`.
+        memory_bytes: an artifact that takes more fails; most of what is free now, if None.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._worker = worker.Worker(command)
+    def __init__(self, command: Sequence[str], memory_bytes: int | None = None) -> None:
+        self._worker = worker.Worker(command, memory_bytes)
 
     def visit(self, artifact: Path, protocol: Protocol) -> Visit:
         try:

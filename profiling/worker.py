@@ -36,6 +36,11 @@ Invoke = Callable[[], None]
 PROTOCOL_NUMBER = 1
 #: Importing a runtime on a slow board takes a while.
 FACTS_TIMEOUT_S = 60.0
+#: Of the memory that is free when a process starts, the share that it may take. Reading what it has taken, rather than
+#: a limit of the system's, since runtimes map far more than they use.
+_MEMORY_SHARE = 0.8
+#: How often to look at it while a request runs, seconds; most visits are shorter.
+_WATCH_S = 0.1
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
 OUTPUT = "blsm_output_"
 
@@ -269,6 +274,28 @@ def available_cores() -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
+def memory_limit() -> int:
+    """Bytes that a process may take before its block counts as too large: most of what is free now."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        (free_kib,) = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError):
+        return sys.maxsize
+    return int(_MEMORY_SHARE * 1024 * free_kib)
+
+
+def exhausted(process: int, limit_bytes: int) -> str | None:
+    """What to say of a process that takes more memory than it may; None while it does not."""
+    try:
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    except (OSError, IndexError):  # it is gone, which is noticed elsewhere
+        return None
+    taken_bytes = pages * os.sysconf("SC_PAGE_SIZE")
+    if taken_bytes <= limit_bytes:
+        return None
+    return f"out of memory: it took {taken_bytes / 2**20:.0f} MiB, {limit_bytes / 2**20:.0f} MiB are free for it"
+
+
 def facts(runner: str) -> dict[str, Any]:
     """What this machine says of itself, for the fingerprint; an `error` where the runner's packages are missing."""
     lacking = []
@@ -325,7 +352,7 @@ def answer(request: dict[str, Any], runner: str, options: dict[str, Any]) -> dic
 
 
 class WorkerError(Exception):
-    """A request crashed the measuring process, or did not end."""
+    """A request crashed the measuring process, took too much memory, or did not end."""
 
 
 class Worker:
@@ -333,10 +360,12 @@ class Worker:
 
     Args:
         command: starts it, see `worker_command`.
+        memory_bytes: a request that takes more fails; most of what is free now, if None.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], memory_bytes: int | None = None) -> None:
         self._command = command
+        self._memory_bytes = memory_bytes or memory_limit()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -349,7 +378,7 @@ class Worker:
             hangup: a stream on which nothing comes while this waits, unless its other end is gone.
 
         Raises:
-            WorkerError: the process died or hung; the next request gets a new one.
+            WorkerError: the process died, hung or took too much memory; the next request gets a new one.
             EOFError: the other end of `hangup` is gone.
         """
         process = self._running()
@@ -362,10 +391,15 @@ class Worker:
                 selector.register(process.stdout, selectors.EVENT_READ)
                 if hangup is not None:
                     selector.register(hangup, selectors.EVENT_READ)
-                ready = [key.fileobj for key, _ in selector.select(timeout_s)]
-            if not ready:
-                self._stop()
-                raise WorkerError(f"it did not end within {timeout_s:g} s")
+                deadline = time.monotonic() + timeout_s
+                while not (ready := [key.fileobj for key, _ in selector.select(min(timeout_s, _WATCH_S))]):
+                    reason = exhausted(process.pid, self._memory_bytes)
+                    if time.monotonic() > deadline:
+                        reason = f"it did not end within {timeout_s:g} s"
+                    if reason:
+                        process.kill()
+                        self._stop()
+                        raise WorkerError(reason)
             if process.stdout not in ready:
                 raise EOFError
             line = process.stdout.readline()

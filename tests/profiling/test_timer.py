@@ -22,6 +22,10 @@ for line in sys.stdin:
         os.abort()
     if name == "hang":
         time.sleep(60)
+    if name == "greed":
+        taken = []
+        while True:
+            taken.append(b"x" * 2**24)
     if name == "noise":
         print("not json")
     print(json.dumps({"samples_ns": [3, 1, 2], "started_s": 0.0}), flush=True)
@@ -43,6 +47,14 @@ def test_a_worker_that_goes_wrong_is_replaced(artifact: str, reason: str, sessio
         with pytest.raises(DeviceError, match=reason):
             session.visit(Path(artifact), PROTOCOL)
         assert session.visit(Path("good"), PROTOCOL).minimum_ns == 1
+
+
+def test_an_artifact_that_exhausts_memory_fails_and_the_next_one_does_not() -> None:
+    protocol = Protocol(invocations=3, timeout_s=60)
+    with WorkerSession([sys.executable, "-c", _ODD_WORKER], memory_bytes=256 * 2**20) as session:
+        with pytest.raises(DeviceError, match=r"out of memory: it took \d+ MiB, 256 MiB are free for it"):
+            session.visit(Path("greed"), protocol)
+        assert session.visit(Path("good"), protocol).minimum_ns == 1
 
 
 def _counter() -> tuple[list[int], object]:
