@@ -24,7 +24,7 @@ LAYERS = (
     ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images"),
     ("blsm.additivity", "blsm.calibration", "blsm.latency_model"),
-    ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking"),
+    ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
     ("blsm.latency_sources", "blsm.transfer", "blsm.score", "blsm.pareto", "blsm.searches", "blsm.feasibility"),
     ("blsm.strategies", "blsm.screening", "blsm.survey", "blsm.trials", "blsm.oracle", "blsm.tuner", "blsm.hypermodels"),
     ("blsm.accuracies", "blsm.comparison"),

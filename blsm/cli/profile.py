@@ -42,6 +42,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE.toml",
         help="what to sample from: cifar10 (default), imagenet, or domains in a TOML file",
     )
+    command.add_argument(
+        "--active",
+        action="store_true",
+        help="batch by batch, measure next what surrogates fitted so far disagree on most, until there are --samples",
+    )
+    command.add_argument(
+        "--context",
+        choices=("isolated", "chain", "auto"),
+        default="isolated",
+        help="time blocks alone (default), in chains of blocks as in a network, or as `blsm additivity` recommends, "
+        "which auto runs first on 10 networks if the store holds no verdict",
+    )
     common.add_seed(command, "sampling and the order of visits")
     common.add_store(command)
     command.add_argument(
@@ -53,27 +65,39 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Profiles and reports."""
+    from blsm.active import POOL_FACTOR
+    from blsm.cli.active import run_active
     from blsm.errors import BlsmError
     from blsm.profiles import ProfileStore
 
+    samples = options.samples * POOL_FACTOR if options.active else options.samples
     if options.hypermodel is None:
-        chains = sample_chains(options.block, options.samples, options.seed, options.space)
+        chains = sample_chains(options.block, samples, options.seed, options.space)
     else:
         with common.quiet():
-            chains = hypermodel_chains(options.hypermodel, options.samples, options.seed, options.space)
+            chains = hypermodel_chains(options.hypermodel, samples, options.seed, options.space)
     target = common.measured_device(options)
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
             store.clear_failures(target.name)
-        report = common.run_campaign(
-            target,
-            store,
-            chains,
-            protocol=common.protocol(options),
-            seed=options.seed,
-            budget_s=options.budget,
-            description=f"profiling on {target.name}",
-        )
+
+        def measure(some: Sequence[Chain], budget_s: float | None) -> CampaignReport:
+            return common.run_campaign(
+                target,
+                store,
+                some,
+                protocol=common.protocol(options),
+                seed=options.seed,
+                budget_s=budget_s,
+                description=f"profiling on {target.name}",
+            )
+
+        if options.active:
+            report = run_active(
+                store, target.name, chains, options.samples, options.seed, budget_s=options.budget, measure=measure
+            )
+        else:
+            report = measure(chains, options.budget)
         drift = _drift(store.sentinel_visits(target.name)) if report.visits else None
     print(summary(report, target.name, str(options.store)))
     if drift is not None and drift > 0.1:
@@ -96,7 +120,7 @@ def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -
         chosen = load_space(space, family)
         count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
         sampled.append(family.sample(count, seed, chosen))
-    return list(dict.fromkeys([DISPATCH_PROBE, *_in_turn(sampled)]))
+    return list(dict.fromkeys([DISPATCH_PROBE, *in_turn(sampled)]))
 
 
 def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
@@ -122,10 +146,10 @@ def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10"
             others = family.sample(len(chosen) + lacking, seed, load_space(space, family))
             chosen += [config for config in others if config not in chosen][:lacking]
         sampled.append(chosen)
-    return list(dict.fromkeys([DISPATCH_PROBE, *_in_turn(sampled)]))
+    return list(dict.fromkeys([DISPATCH_PROBE, *in_turn(sampled)]))
 
 
-def _in_turn(families: Sequence[Sequence[BlockConfig]]) -> list[Chain]:
+def in_turn(families: Sequence[Sequence[BlockConfig]]) -> list[Chain]:
     """Chains of one block, all families advancing together: a budget that runs out early has covered each alike."""
     placed = [(number / len(configs), (config,)) for configs in families for number, config in enumerate(configs)]
     return [chain for _, chain in sorted(placed, key=lambda item: item[0])]
