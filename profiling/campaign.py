@@ -34,9 +34,9 @@ SENTINEL: Chain = (
 _SENTINEL_INTERVAL_S = 20.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
-#: Visits of other chains between two visits of one: a quarter of a minute or more. A machine has slow spells, and small
-#: blocks a slow mode that lasts for seconds; visits closer together would all fall into the same.
-_GAP = 300
+#: Seconds between two visits of one chain, at least, while there are others to visit. A machine has slow spells, and
+#: small blocks a slow mode that lasts for seconds; visits closer together would all fall into the same.
+_REST_S = 10.0
 #: Tasks that a session holds: the one it visits, and the next ones, so that it need not wait while visits are stored:
 #: on a busy disk that takes longer than the visits of some small blocks.
 _AHEAD = 5
@@ -90,7 +90,7 @@ class _Task:
     blocks: Chain
     artifact: Path
     minima_ns: list[int] = field(default_factory=list)
-    last_visit: int = -_GAP
+    rested_at: float = 0.0
     compiling_s: float = 0.0
     error: str | None = None
 
@@ -217,7 +217,7 @@ class Campaign:
                 task = sentinel
                 if time.monotonic() >= measurer.sentinel_due:
                     measurer.sentinel_due = time.monotonic() + _SENTINEL_INTERVAL_S
-                elif (chosen := self._choose(ready, report.visits, more)) is not None:
+                elif (chosen := self._choose(ready, more)) is not None:
                     ready.remove(chosen)
                     task = chosen
                 else:
@@ -286,12 +286,13 @@ class Campaign:
             self._fail(event, event.error, report)
             compilers.release(event)
 
-    def _choose(self, ready: list[_Task], now: int, more: bool) -> _Task | None:
+    def _choose(self, ready: list[_Task], more: bool) -> _Task | None:
         """The next task to visit, at random among those not visited just now; None to wait for more."""
-        rested = [task for task in ready if now - task.last_visit >= _GAP]
+        now = time.monotonic()
+        rested = [task for task in ready if task.rested_at <= now]
         if rested:
             return self._random.choice(rested)
-        return None if more or not ready else min(ready, key=lambda task: task.last_visit)
+        return None if more or not ready else min(ready, key=lambda task: task.rested_at)
 
     def _record(self, task: _Task, outcome: Visit | DeviceError, report: CampaignReport) -> bool:
         """Counts a visit that is stored; returns whether the task is settled, by its last visit or by failing."""
@@ -300,7 +301,7 @@ class Campaign:
             return True
         planned = len(task.minima_ns) < self.protocol.visits
         task.minima_ns.append(outcome.minimum_ns)
-        task.last_visit = report.visits
+        task.rested_at = time.monotonic() + _REST_S
         report.visits += 1
         self.progress(int(planned))
         settled = self.protocol.visits_left(task.minima_ns) == 0
