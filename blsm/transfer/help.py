@@ -18,6 +18,7 @@ from blsm.errors import FitError
 from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
 from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
 from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data, numbered, numbered_weights
+from blsm.transfer.operator_latencies import OperatorLatencies
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.scaling import Calibration, least_latency
 
@@ -25,16 +26,14 @@ __all__ = ["Help", "HelpPredictor", "HelpSettings"]
 
 #: Labels are scaled to 0.05 .. 0.95 by the smallest and largest of the samples, as in HELP's own code.
 _MARGIN = 0.05
-#: Of the ridge regression that stands in for references that were not measured.
-_PENALTY = 1.0
 
 
 class Help(Method):
     """HELP. Measure `references(pool, n)`: its reference architectures come first, the others are random.
 
     All n are samples. Labels are scaled by the samples alone: those of HELP's own code use the range of the new
-    device's whole training pool, which no user has. Where references are missing among the samples, they are estimated
-    from the samples, linearly in what the known devices take on average.
+    device's whole training pool, which no user has. References that are missing among the samples are estimated from
+    them, see `OperatorLatencies`.
 
     Args:
         reference_rows: rows of the pool to be references; random ones that every known device measured if None.
@@ -56,7 +55,7 @@ class Help(Method):
         table_ms, settings = pool.table_ms, self.settings
         self._rows = _reference_rows(table_ms, self._rows, settings.references, self.seed)
         self._encodings = pool.encodings[self._rows]
-        self._typical = _typical_latency(pool)
+        self._operators = OperatorLatencies.of(pool)
         self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
         learner = MetaLearner(self._network, None, self.seed)
         step = learner.trainer(self._network.encoder.inputs(pool.encodings))
@@ -89,9 +88,8 @@ class Help(Method):
 
     def _reference_latencies(self, encodings: Array, latencies_ms: Array) -> Array:
         """Latencies of the references in milliseconds: measured, or estimated where they are not among the samples."""
-        slope, constant = self._typical[:-1], self._typical[-1]
-        sampled, wanted = encodings @ slope + constant, self._encodings @ slope + constant
-        estimate = Calibration.of(sampled, latencies_ms).apply(wanted)
+        operators = self._operators.of_samples(encodings, latencies_ms)
+        estimate = np.maximum(self._operators.predict(operators, self._encodings), 0.0)
         for number, reference in enumerate(self._encodings):
             same = (encodings == reference).all(axis=1)
             if same.any():
@@ -105,7 +103,7 @@ class Help(Method):
             "width": self.width,
             "encoder": encoder_to_data(self._network.encoder),
         }
-        arrays = {"rows": self._rows, "encodings": self._encodings, "typical": self._typical}
+        arrays = {"rows": self._rows, "encodings": self._encodings, **self._operators.to_arrays()}
         return {
             "help.json": json.dumps(data).encode(),
             "arrays.npz": arrays_to_bytes({**arrays, **numbered(self._weights)}),
@@ -117,7 +115,7 @@ class Help(Method):
         method = cls(seed=int(data["seed"]), settings=HelpSettings(**data["settings"]), reference_rows=arrays["rows"])
         method.width = int(data["width"])
         method._network = HelpNetwork(encoder_from_data(data["encoder"]), method.settings)
-        method._encodings, method._typical = arrays["encodings"], arrays["typical"]
+        method._encodings, method._operators = arrays["encodings"], OperatorLatencies.from_arrays(arrays)
         method._weights = numbered_weights(arrays)
         return method
 
@@ -184,19 +182,6 @@ def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) 
     if len(rows) != count or not np.isin(rows, common).all():
         raise FitError(f"reference_rows must be {count} rows of the pool that all its devices measured, got {rows}")
     return rows
-
-
-def _typical_latency(pool: DevicePool) -> Array:
-    """Ridge regression of the known devices' mean relative latency on the encoding: weights, then the constant."""
-    table_ms = pool.table_ms
-    target = np.nanmean(table_ms / np.nanmedian(table_ms, axis=0), axis=1)
-    known = ~np.isnan(target)
-    mean, scale = pool.encodings.mean(axis=0), pool.encodings.std(axis=0)
-    scale[scale == 0] = np.inf
-    x = (pool.encodings[known] - mean) / scale
-    center = target[known].mean()
-    weights = np.linalg.solve(x.T @ x + _PENALTY * np.eye(x.shape[1]), x.T @ (target[known] - center)) / scale
-    return np.append(weights, center - mean @ weights)
 
 
 def _embedding(reference_ms: Array) -> Array:

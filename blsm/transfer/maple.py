@@ -185,6 +185,7 @@ class Maple(Method):
             "encoder": encoder_to_data(self._network.encoder),
             "center": self._center,
             "spread": self._spread,
+            "estimated": self._operators is not None,
         }
         arrays = {"inputs": self._inputs, "labels": self._labels, "hardware": self._hardware, "present": self._present}
         arrays |= {"new": self._new} if self._new is not None else {}
@@ -201,7 +202,7 @@ class Maple(Method):
         method._inputs, method._labels = arrays["inputs"], arrays["labels"]
         method._hardware, method._present = arrays["hardware"], arrays["present"]
         method._new = arrays.get("new")
-        method._operators = OperatorLatencies.from_arrays(arrays)
+        method._operators = OperatorLatencies.from_arrays(arrays) if data["estimated"] else None
         method._weights = numbered_weights(arrays)
         return method
 

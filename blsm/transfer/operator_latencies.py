@@ -38,8 +38,7 @@ class OperatorLatencies:
     @classmethod
     def of(cls, pool: DevicePool) -> Self:
         """The operator latencies of known devices."""
-        columns = pool.columns("physical")
-        columns = columns if len(columns) else pool.columns("vec")
+        columns = pool.columns("vec", "physical")
         columns = columns if len(columns) else np.arange(pool.encodings.shape[1])
         values = pool.encodings[:, columns]
         deviation = values.std(axis=0)
@@ -63,6 +62,11 @@ class OperatorLatencies:
         change = gain @ np.linalg.solve(x @ gain + _NOISE**2 * np.eye(len(x)), residual)
         return np.array([np.log(mean_ms), *(prior + change)])
 
+    def predict(self, row: Array, encodings: Array) -> Array:
+        """What a row like those of `known` makes of encodings: milliseconds, shape (n,)."""
+        predicted: Array = np.exp(row[0]) * (self._design(encodings) @ row[1:])
+        return predicted
+
     def _design(self, encodings: Array) -> Array:
         x = (encodings[:, self.columns] - self.mean) / self.scale
         return np.column_stack([np.ones(len(x)), x])
@@ -72,8 +76,6 @@ class OperatorLatencies:
         return {f"operators_{name}": getattr(self, name) for name in ("columns", "mean", "scale", "known")}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self | None:
-        """Inverse of `to_arrays`; None where there are none."""
-        if "operators_columns" not in arrays:
-            return None
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
+        """Inverse of `to_arrays`; raises KeyError where they are not among the arrays."""
         return cls(*(arrays[f"operators_{name}"] for name in ("columns", "mean", "scale", "known")))

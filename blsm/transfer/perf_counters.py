@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -67,7 +68,7 @@ class PerfCounters:
                 except OSError:
                     self.missing[name] = f"not permitted ({error.strerror}); see /proc/sys/kernel/perf_event_paranoid"
             except OSError as error:
-                self.missing[name] = f"the kernel does not offer it here ({error.strerror})"
+                self.missing[name] = f"neither kernel nor CPU offer it here ({errno.errorcode.get(error.errno or 0, error)})"
 
     def read(self) -> dict[str, tuple[int, int, int]]:
         """Counter -> count so far, and for how many ns it was asked for and really counted."""
