@@ -33,7 +33,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, ...]:
         """(height, width, channels)."""
-        return self.x_train.shape[1:]
+        return tuple(self.x_train.shape[1:])
 
     @property
     def classes(self) -> int:

@@ -1,0 +1,295 @@
+"""blsm search"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from blsm.cli import common
+
+if TYPE_CHECKING:
+    from blsm.images import Images
+    from blsm.latency_sources import LatencySource
+    from blsm.oracle import LatencyOracle
+    from blsm.trials import TrialResult
+
+NAME = "search"
+HELP = "search for networks that are accurate and fast; run again with the same folder to continue"
+
+#: What may differ when a search is continued.
+_FREE = ("max_trials", "output", "run")
+_PROJECT = "search"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Adds what to search, on what, where latency comes from, limits, and the output."""
+    command.add_argument(
+        "--hypermodel",
+        default="blsm.hypermodels:Cifar10",
+        metavar="PACKAGE:NAME|FILE.py:NAME",
+        help="a keras_tuner.HyperModel (default: blsm.hypermodels:Cifar10)",
+    )
+    command.add_argument("--data", default="cifar10", metavar="cifar10|digits|FILE.npz", help="default: cifar10")
+    command.add_argument("--images", type=common.positive, metavar="N", help="train on N images only")
+    command.add_argument("--latency-model", type=Path, metavar="FILE.blsm", help="latency as predicted, see `blsm fit`")
+    command.add_argument(
+        "--hil",
+        metavar="DEVICE",
+        help="latency as measured on this device, see `blsm devices`; with --latency-model, of unsure candidates only",
+    )
+    command.add_argument("--max-trials", type=common.positive, default=50, help="networks to train (default: 50)")
+    command.add_argument("--strategy", default="bayesian", help="bayesian (default), evolution, greedy or random")
+    common.add_seed(command, "everything random")
+    command.add_argument("--epochs", type=common.positive, default=20, help="of each training (default: 20)")
+    command.add_argument("--batch-size", type=common.positive, default=64, help="default: 64")
+    command.add_argument("--reference-accuracy", type=float, default=1.0, metavar="A", help="default: 1")
+    command.add_argument(
+        "--reference-latency-ms",
+        default="auto",
+        metavar="MS",
+        help="latency bound of the score; auto (default) for twice the median of random candidates",
+    )
+    command.add_argument("--max-latency-ms", type=float, metavar="MS", help="slower candidates are not trained")
+    command.add_argument("--max-params", type=common.positive, metavar="N", help="nor larger ones")
+    command.add_argument("--max-macs", type=common.positive, metavar="N", help="nor costlier ones")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of all results")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Searches, prints the results, draws the Pareto front, saves the best model."""
+    from blsm.errors import BlsmError
+    from blsm.images import load_images
+
+    source = latency_source(options.latency_model, options.hil)
+    folder: Path = options.output
+    _continue(folder, options)
+    with common.quiet():
+        from blsm.hypermodels.loading import load_hypermodel
+
+        hypermodel = load_hypermodel(options.hypermodel)
+        images = load_images(options.data, limit=options.images, seed=options.seed)
+    check_fits(hypermodel, images)
+    check_source(source, hypermodel, options.hypermodel)
+    with _one_line_warnings():
+        tuner = make_tuner(hypermodel, source, options)
+        try:
+            tuner.search(
+                images.x_train,
+                images.y_train,
+                validation_data=(images.x_validation, images.y_validation),
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            raise BlsmError("interrupted; run the same command again to continue") from None
+    report(tuner, folder)
+
+
+def latency_source(bundle: Path | None, hil: str | None) -> LatencySource:
+    """The source that --latency-model and --hil ask for.
+
+    Raises:
+        SearchError: neither is given.
+        DeviceError: the device is not usable here.
+        FingerprintError: bundle and device are of different devices or machines.
+    """
+    from blsm import bundle as bundles
+    from blsm.errors import DeviceError, SearchError
+    from blsm.latency_sources import HardwareInTheLoop, Hybrid
+
+    if bundle is None and hil is None:
+        raise SearchError("where shall latency come from? give --latency-model FILE.blsm, --hil DEVICE, or both")
+    hardware = None if hil is None else HardwareInTheLoop(hil)
+    if hardware is not None and (lacking := hardware.hardware.missing()) is not None:
+        raise DeviceError(f"{hil} is not usable here: {lacking}")
+    if bundle is None:
+        assert hardware is not None
+        return hardware
+    model = bundles.load(bundle)
+    return model if hardware is None else Hybrid(model, hardware)
+
+
+def check_fits(hypermodel: Any, images: Images) -> None:
+    """Raises SearchError where a hypermodel says that it takes other images."""
+    from blsm.errors import SearchError
+
+    shape, classes = getattr(hypermodel, "input_shape", images.shape), getattr(hypermodel, "classes", images.classes)
+    if tuple(shape) != images.shape or classes < images.classes:
+        raise SearchError(
+            f"the hypermodel takes images of {tuple(shape)} in {classes} classes, the data has {images.shape} in "
+            f"{images.classes}: choose other --data, or a hypermodel for these"
+        )
+
+
+def check_source(source: LatencySource, hypermodel: Any, name: str) -> None:
+    """Raises CoverageError, with the command that helps, where a surrogate does not cover a hypermodel."""
+    from blsm.errors import CoverageError
+    from blsm.hypermodels.reach import check_covered
+    from blsm.latency_model import LatencyModel
+
+    domains = getattr(hypermodel, "domains", None)
+    if isinstance(source, LatencyModel) and callable(domains):
+        try:
+            check_covered(source, domains(), name)
+        except CoverageError as error:
+            raise CoverageError(f"{error}, or add --hil DEVICE to measure what is not covered") from None
+
+
+def _continue(folder: Path, options: argparse.Namespace) -> None:
+    """Makes the folder, or checks that the search in it was started with the same options."""
+    from blsm.errors import FileError, SearchError
+    from blsm.files import write_atomically
+
+    settings = {name: value for name, value in sorted(vars(options).items()) if name not in _FREE}
+    settings["latency_model"] = options.latency_model and str(options.latency_model)
+    path = folder / "options.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        saved = json.loads(path.read_text()) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise FileError(f"cannot use the folder {folder}: {getattr(error, 'strerror', None) or error}") from None
+    if saved is None:
+        write_atomically(path, json.dumps(settings, indent=1).encode())
+    elif saved != settings:
+        different = [
+            f"--{name.replace('_', '-')} {saved.get(name)!r}, now {value!r}"
+            for name, value in settings.items()
+            if saved.get(name) != value
+        ]
+        raise SearchError(
+            f"{folder} holds a search with other options ({'; '.join(different)}): choose another -o, or the same ones"
+        )
+
+
+def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespace) -> Any:
+    """A LatencyTuner that says on standard error how it goes."""
+    with common.quiet():
+        import keras
+
+        from blsm.oracle import LatencyOracle
+        from blsm.tuner import LatencyTuner
+
+    oracle = LatencyOracle(
+        source,
+        max_trials=options.max_trials,
+        reference_accuracy=options.reference_accuracy,
+        reference_latency_ms=options.reference_latency_ms,
+        max_latency_ms=options.max_latency_ms,
+        max_params=options.max_params,
+        max_macs=options.max_macs,
+        strategy=options.strategy,
+        seed=options.seed,
+    )
+
+    class Tuner(LatencyTuner):
+        def on_trial_begin(self, trial: Any) -> None:
+            # The same weights and batches, also where a search was interrupted in between.
+            keras.utils.set_random_seed(1000 * options.seed + int(trial.trial_id))
+            super().on_trial_begin(trial)
+
+        def on_trial_end(self, trial: Any) -> None:
+            super().on_trial_end(trial)
+            print(progress_line(oracle, trial.trial_id), file=sys.stderr, flush=True)
+
+    # KerasTuner says on standard output that it continues.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return Tuner(hypermodel, oracle, directory=str(options.output), project_name=_PROJECT)
+
+
+def progress_line(oracle: LatencyOracle, trial_id: str) -> str:
+    """How a trial ended, and the best so far."""
+    results = {result.trial_id: result for result in oracle.results()}
+    trial = results[trial_id]
+    outcome = trial.status.lower() if trial.score is None else f"accuracy {trial.accuracy:.4f}"
+    score = "" if trial.score is None else f", score {trial.score:.4f}"
+    scored = [result for result in results.values() if result.score is not None]
+    best = max(scored, key=_score, default=None)
+    best_so_far = "" if best is None else f"; best so far {best.score:.4f} (trial {best.trial_id})"
+    return (
+        f"trial {trial_id} ({len(oracle.end_order)} of {oracle.max_trials}): {outcome}, "
+        f"{trial.latency_ms:.4g} ms{score}{best_so_far}; {sum(oracle.refused.values())} rejected"
+    )
+
+
+def report(tuner: Any, folder: Path) -> None:
+    """Prints the trials, best first, and writes the picture, the best model and its artifact.
+
+    Raises:
+        SearchError: no trial was completed.
+    """
+    from blsm.errors import SearchError
+    from blsm.report.picture import save_picture
+    from blsm.report.search_charts import accuracy_latency
+    from blsm.searches import read_search
+
+    oracle: LatencyOracle = tuner.oracle
+    results = sorted((result for result in oracle.results() if result.score is not None), key=_score, reverse=True)
+    if not results:
+        raise SearchError("no trial was completed")
+    front = {trial.trial_id for trial in oracle.pareto_front()}
+    rows = [
+        (
+            result.trial_id,
+            f"{result.accuracy:.4f}",
+            f"{result.latency_ms:.4g}",
+            f"{result.low_ms:.4g} to {result.high_ms:.4g}",
+            f"{result.score:.4f}",
+            "yes" if result.trial_id in front else "",
+        )
+        for result in results
+    ]
+    common.print_table(rows, ("trial", "accuracy", "latency, ms", "90 % interval", "score", "Pareto front"))
+    reasons = ", ".join(f"{count} {reason}" for reason, count in oracle.refused.items() if count)
+    print(
+        f"\n{len(results)} of {oracle.max_trials} trials on {oracle.source.device}; reference latency "
+        f"{oracle.reference_latency_ms:.4g} ms; rejected before training: {reasons or 'none'}"
+    )
+    search = read_search(folder)
+    save_picture(accuracy_latency({"hil" if search.measured else "sm": search}), folder / "pareto.png")
+    with common.quiet():
+        model = tuner.get_best_models(1)[0]
+        model.save(folder / "best.keras")
+    artifact = save_artifact(model, oracle.source.device, folder)
+    print(f"written: {folder / 'pareto.png'}, {folder / 'best.keras'}, {artifact}")
+
+
+def save_artifact(model: Any, device_name: str, folder: Path) -> str:
+    """Compiles a model for a device; returns the file, or why there is none."""
+    from blsm.errors import DeviceError, UnknownDeviceError
+    from blsm.profiling import device
+
+    try:
+        target = device(device_name)
+        if (lacking := target.missing()) is not None:
+            raise DeviceError(f"{device_name} is not usable here: {lacking}")
+        artifact = folder / f"best{target.suffix}"
+        with common.quiet():
+            target.compile(model, artifact)
+    except (DeviceError, UnknownDeviceError) as error:
+        return f"no artifact: {error}"
+    return str(artifact)
+
+
+def _score(result: TrialResult) -> float:
+    return -float("inf") if result.score is None else result.score
+
+
+@contextlib.contextmanager
+def _one_line_warnings() -> Iterator[None]:
+    """Warnings in the form of this command's other messages."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"blsm: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.showwarning = show
+        yield
