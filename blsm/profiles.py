@@ -338,7 +338,7 @@ class ProfileStore:
         """The visits of the sentinel block, in order of time: they show whether the device itself became slower."""
         with self._errors():
             rows = self._db.execute(
-                "SELECT started_s, invocations, quantiles_ns FROM sentinel_visits WHERE device = ? ORDER BY started_s",
+                "SELECT started_s, invocations, quantiles_ns FROM sentinel_visits WHERE device = ? ORDER BY rowid",
                 (device,),
             ).fetchall()
         return [_visit(*row) for row in rows]

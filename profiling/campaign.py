@@ -55,7 +55,7 @@ class CampaignReport:
         complete: those that have all their visits now, earlier runs included.
         failed: chain -> reason, of those that can't be compiled or run.
         visits: visits made in this run.
-        lost: what happened to hosts that were lost on the way.
+        lost: what happened to hosts that could not be used, or were lost on the way.
         compiling_s: time of all compilers together, seconds.
         transfer_s: time for moving artifacts to other machines, of all of them together, seconds.
         measuring_s: time in visits, of all measuring cores together, seconds.
@@ -141,7 +141,7 @@ class Campaign:
             StoreError: the store can't be written, or another campaign uses it.
             FingerprintError: the store's profiles of this device are another machine's, or several hosts differ.
             DeviceError: the device is not usable here.
-            HostError: a host can't be used at the start, or the last one was lost on the way.
+            HostError: no host can be used at the start, or the last one was lost on the way.
         """
         chains = list(dict.fromkeys(chains))
         if (lacking := self.device.missing()) is not None:
@@ -191,6 +191,7 @@ class Campaign:
         sentinel = _Task(SENTINEL, folder / f"sentinel{self.device.suffix}")
         ready: list[_Task] = []
         with compilers, _Measurers(self.device.sessions(core), self.protocol, self._machine, arrived) as measurers:
+            report.lost += self.device.unusable
             try:
                 compilers.compile_now(sentinel)
                 report.compiling_s += sentinel.compiling_s

@@ -47,6 +47,7 @@ _SSH = (
     *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ClearAllForwardings=yes"),
     *("-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
 )
+_SSH_PORT = 22
 #: A host that is silent for so long, on top of what a visit may take, counts as lost.
 _PATIENCE_S = 60.0
 #: Artifacts kept on a host so that the next visit need not send them again; its temporary folder may be in memory.
@@ -109,12 +110,15 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
     """The hosts of a comma-separated list.
 
     Raises:
-        DomainError: one is malformed, or named twice.
+        DomainError: one is malformed, or named twice, be it by another user or with the port that is ssh's own.
     """
     hosts = tuple(Host.parse(part.strip(" ")) for part in text.split(","))
-    for number, host in enumerate(hosts):
-        if host in hosts[:number]:
-            raise DomainError(f"host {host} is named twice: two sessions on one machine would disturb each other")
+    seen: dict[tuple[str, int], Host] = {}
+    for host in hosts:
+        first = seen.setdefault((host.name.lower(), host.port or _SSH_PORT), host)
+        if first is not host:
+            twice = f"host {host} is named twice" if first == host else f"hosts {first} and {host} are one machine"
+            raise DomainError(f"{twice}: two sessions there would disturb each other")
     return hosts
 
 
@@ -293,6 +297,7 @@ class RemoteDevice(Device):
         self._runner = device.remote_runner
         self._hosts = parse_hosts(hosts)
         self._ssh_config = ssh_config
+        self._unusable: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -301,6 +306,10 @@ class RemoteDevice(Device):
     @property
     def here(self) -> bool:
         return False
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        return self._unusable
 
     @property
     def deterministic(self) -> bool:
@@ -315,7 +324,7 @@ class RemoteDevice(Device):
         """That of the hosts: their machine, the compiler here.
 
         Raises:
-            HostError: a host can't be reached or used.
+            HostError: no host can be reached and used.
             FingerprintError: they differ.
         """
         sessions = self.sessions()
@@ -345,13 +354,18 @@ class RemoteDevice(Device):
         return self.sessions()[0]
 
     def sessions(self, core: int | None = None) -> Sequence[HostSession]:
-        """Connects to all hosts at once; raises as `fingerprint` does."""
+        """Connects to all hosts at once, and does without those that can't be used; raises as `fingerprint` does."""
         with ThreadPoolExecutor(len(self._hosts)) as pool:
             connecting = [pool.submit(self._connect, host) for host in self._hosts]
         sessions = [future.result() for future in connecting if future.exception() is None]
+        errors = [error for future in connecting if (error := future.exception()) is not None]
+        self._unusable = tuple(str(error) for error in errors)
         try:
-            for future in connecting:
-                future.result()
+            for error in errors:
+                if not isinstance(error, HostError):
+                    raise error
+            if not sessions:
+                raise HostError("; ".join(self._unusable))
             self._check_equal(sessions)
         except BaseException:
             for session in sessions:

@@ -485,18 +485,21 @@ def supervise(source: bytes) -> None:
     setup = json.loads(requests.readline())
     cores = available_cores()
     core = cores[-1] if setup["pin"] and len(cores) > 1 else None
-    with tempfile.TemporaryDirectory(prefix="blsm-") as folder, contextlib.suppress(EOFError, BrokenPipeError):
-        script = Path(folder) / "worker.py"
-        script.write_bytes(source)
-        command = worker_command(str(script), setup["runner"], setup["options"], core)
-        with contextlib.closing(Worker(command)) as worker:
-            try:
-                known = worker.ask({"facts": True}, FACTS_TIMEOUT_S, requests)
-            except WorkerError as error:
-                known = {"error": str(error)}
-            say({"blsm_worker": PROTOCOL_NUMBER, "cores": len(cores), **known})
-            while line := requests.readline():
-                say(_supervised(json.loads(line), Path(folder), worker, requests))
+    try:
+        with tempfile.TemporaryDirectory(prefix="blsm-") as folder, contextlib.suppress(EOFError, BrokenPipeError):
+            script = Path(folder) / "worker.py"
+            script.write_bytes(source)
+            command = worker_command(str(script), setup["runner"], setup["options"], core)
+            with contextlib.closing(Worker(command)) as worker:
+                try:
+                    known = worker.ask({"facts": True}, FACTS_TIMEOUT_S, requests)
+                except WorkerError as error:
+                    known = {"error": str(error)}
+                say({"blsm_worker": PROTOCOL_NUMBER, "cores": len(cores), **known})
+                while line := requests.readline():
+                    say(_supervised(json.loads(line), Path(folder), worker, requests))
+    except OSError as error:  # in place of the first answer
+        say({"blsm_worker": PROTOCOL_NUMBER, "error": f"it can't write temporary files: {error.strerror or error}"})
 
 
 def _supervised(request: dict[str, Any], folder: Path, worker: Worker, requests: IO[bytes]) -> dict[str, Any]:

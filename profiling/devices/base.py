@@ -147,6 +147,11 @@ class Device(ABC):
         return True
 
     @property
+    def unusable(self) -> Sequence[str]:
+        """Why machines could not be used when sessions were opened last, one line each; others took their work."""
+        return ()
+
+    @property
     def remote_runner(self) -> tuple[str, Mapping[str, Value]] | None:
         """Runner of `blsm.profiling.worker` that times its artifacts, and the runner's options.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,15 +14,17 @@ import threading
 import time
 import venv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 import blsm
+from blsm.cli.main import main
 from blsm.errors import DeviceError, DomainError, FingerprintError, HostError
 from blsm.profiles import Chain, ProfileStore
-from blsm.profiling import Campaign, Protocol, RemoteDevice, device
+from blsm.profiling import Campaign, Protocol, RemoteDevice, device, hosts
+from blsm.profiling.devices.litert import EdgeCpu
 from blsm.profiling.hosts import Host, HostSession, parse_hosts
 from blsm.testing import FakeDevice
 
@@ -62,13 +66,44 @@ def test_hosts_are_read_and_written() -> None:
     board, other = parse_hosts("ssh://me@board:2222?python=/opt/py/bin/python3, ssh://[::1]")
     assert board == Host("board", "me", 2222, "/opt/py/bin/python3")
     assert (str(board), str(other)) == ("me@board:2222", "[::1]")
-    with pytest.raises(DomainError, match="named twice"):
-        parse_hosts("ssh://a,ssh://a")
+    assert board.command(Path("config"))[-9:-1] == ["-F", "config", "-p", "2222", "-l", "me", "--", "board"]
+    assert other.command(None)[-2] == "::1"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "complaint"),
+    [
+        ("ssh://a,ssh://a", "host a is named twice"),
+        ("ssh://board,ssh://board:22", "hosts board and board:22 are one machine"),
+        ("ssh://me@board:22,ssh://other@Board", "hosts me@board:22 and other@Board are one machine"),
+    ],
+)
+def test_a_machine_is_named_once(hosts: str, complaint: str) -> None:
+    with pytest.raises(DomainError, match=complaint):
+        parse_hosts(hosts)
 
 
 def test_only_what_a_worker_can_time_goes_elsewhere() -> None:
     with pytest.raises(DeviceError, match="leave --host away"):
         RemoteDevice(FakeDevice(), "ssh://board")
+
+
+class Precompiled(EdgeCpu):
+    """Has one artifact for all blocks, so that a campaign need not import TensorFlow."""
+
+    def __init__(self, artifact: Path) -> None:
+        super().__init__()
+        self.artifact = artifact
+
+    def compile_blocks(self, blocks: Chain, artifact: Path) -> None:
+        shutil.copy(self.artifact, artifact)
+
+
+@pytest.fixture(scope="module")
+def precompiled(tmp_path_factory: pytest.TempPathFactory) -> Precompiled:
+    artifact = tmp_path_factory.mktemp("precompiled") / "artifact"
+    device("edge_cpu").compile_blocks(CHAINS[0], artifact)
+    return Precompiled(artifact)
 
 
 @dataclass
@@ -79,13 +114,14 @@ class _Server:
     config: Path
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self) -> str:
+    def start(self, address: str = "127.0.0.1", python: str = sys.executable) -> str:
         """Starts one more; returns it as a host."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.create_server((address, 0), family=family) as free:
             port = free.getsockname()[1]
         settings = self.folder / f"sshd_{port}"
         settings.write_text(
-            f"Port {port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\nPidFile none\n"
+            f"Port {port}\nListenAddress {address}\nHostKey {self.folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {self.folder}/user.pub\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             f"SetEnv TMPDIR={self.folder}\n"
         )
@@ -94,15 +130,41 @@ class _Server:
         deadline = time.monotonic() + 20
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection((address, port), 1).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-        return self.host(port)
+        return self.host(port, python, address)
 
-    def host(self, port: int, python: str = sys.executable) -> str:
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{port}?python={python}"
+    def host(self, port: int, python: str = sys.executable, address: str = "127.0.0.1") -> str:
+        name = f"[{address}]" if ":" in address else address
+        return f"ssh://{getpass.getuser()}@{name}:{port}?python={python}"
+
+    def python(self, name: str, shell: str = "", at_start: str = "") -> str:
+        """A Python for a host, after shell commands, that runs code before anything else."""
+        (self.folder / f"{name}_path").mkdir()
+        (self.folder / f"{name}_path" / "sitecustomize.py").write_text(at_start)
+        script = self.folder / name
+        script.write_text(
+            f'#!/bin/sh\n{shell}\nexport PYTHONPATH={self.folder}/{name}_path\nexec {sys.executable} "$@"\n'
+        )
+        script.chmod(0o755)
+        return str(script)
+
+    def kill(self, number: int) -> None:
+        """Kills one of them, with the connections that it serves."""
+        process = list(self.processes.values())[number]
+        process.send_signal(signal.SIGSTOP)
+        for pid in [*_descendants(process.pid), process.pid]:
+            if "sshd" in Path(f"/proc/{pid}/comm").read_text():
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [found for child in children for found in (child, *_descendants(child))]
 
 
 @pytest.fixture
@@ -256,3 +318,144 @@ def test_hosts_that_differ_are_refused(server: _Server, monkeypatch: pytest.Monk
     monkeypatch.setattr(HostSession, "_start", odd)
     with pytest.raises(FingerprintError, match="is not like .*governor"):
         RemoteDevice(device("edge_cpu"), f"{server.start()},{server.start()}", server.config).fingerprint()
+
+
+def _killer(server: _Server, number: int, after: int) -> Callable[[int], None]:
+    """A campaign's progress that kills a server after some visits."""
+    settled = []
+
+    def progress(count: int) -> None:
+        settled.append(count)
+        if len(settled) == after:
+            server.kill(number)
+
+    return progress
+
+
+@needs_sshd
+def test_a_server_killed_in_the_middle_of_a_campaign_gives_its_work_to_the_other(
+    server: _Server, precompiled: Precompiled, tmp_path: Path
+) -> None:
+    remote = RemoteDevice(precompiled, f"{server.start()},{server.start()}", server.config)
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(remote, store, PROTOCOL, progress=_killer(server, 0, 2)).run(CHAINS)
+        visits = [len(profile.visits) for profile in store.profiles("edge_cpu")]
+    assert (report.complete, report.failed, report.stopped) == (len(CHAINS), {}, None)
+    (lost,) = report.lost
+    assert f"no connection to host {getpass.getuser()}@127.0.0.1:{next(iter(server.processes))}" in lost
+    assert all(2 <= number <= 4 for number in visits)
+
+
+@needs_sshd
+def test_the_only_server_killed_ends_a_campaign_that_another_run_continues(
+    server: _Server, precompiled: Precompiled, tmp_path: Path
+) -> None:
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        first = RemoteDevice(precompiled, server.start(), server.config)
+        with pytest.raises(HostError, match="no host is left: what was measured is stored, run again to continue"):
+            Campaign(first, store, PROTOCOL, progress=_killer(server, 0, 3)).run(CHAINS)
+        stored = sum(len(profile.visits) for profile in store.profiles("edge_cpu"))
+        assert stored >= 3
+        assert not (tmp_path / "p.db.work").exists()
+        second = RemoteDevice(precompiled, server.start(), server.config)
+        report = Campaign(second, store, PROTOCOL).run(CHAINS)
+        assert (report.complete, report.failed) == (len(CHAINS), {})
+        assert sum(len(profile.visits) for profile in store.profiles("edge_cpu")) == stored + report.visits
+
+
+@needs_sshd
+def test_hosts_that_cannot_be_used_at_the_start_are_done_without(
+    server: _Server, precompiled: Precompiled, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        closed = server.host(free.getsockname()[1])
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        remote = RemoteDevice(precompiled, f"{closed},{server.start()}", server.config)
+        report = Campaign(remote, store, PROTOCOL).run(CHAINS[:2])
+        assert report.complete == 2
+        (lost,) = report.lost
+        assert "refused; check its name and port" in lost
+        with pytest.raises(HostError, match="refused; check its name and port"):
+            Campaign(RemoteDevice(precompiled, closed, server.config), store, PROTOCOL).run(CHAINS)
+
+
+@needs_sshd
+def test_a_host_that_goes_silent_is_lost(
+    server: _Server, precompiled: Precompiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RemoteDevice(precompiled, server.start(), server.config).open() as session:
+        session.visit(precompiled.artifact, PROTOCOL)
+        monkeypatch.setattr(hosts, "_PATIENCE_S", 0.5)
+        (sshd,) = server.processes.values()
+        frozen = [pid for pid in _descendants(sshd.pid) if "python" in Path(f"/proc/{pid}/comm").read_text()]
+        assert frozen
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(HostError, match="it went silent"):
+            session.visit(precompiled.artifact, replace(PROTOCOL, timeout_s=0.5))
+    for pid in frozen:
+        os.kill(pid, signal.SIGKILL)
+
+
+@needs_sshd
+def test_a_hosts_clock_may_be_anything(server: _Server, precompiled: Precompiled, tmp_path: Path) -> None:
+    python = server.python(
+        "odd_clock", at_start="import itertools, time\ntime.time = lambda n=itertools.count(9, -3): 1e9 * next(n)\n"
+    )
+    remote = RemoteDevice(precompiled, server.start(python=python), server.config)
+    before = time.time()
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(remote, store, PROTOCOL).run(CHAINS[:3])
+        visits = [visit for profile in store.profiles("edge_cpu") for visit in profile.visits]
+    assert (report.complete, report.failed) == (3, {})
+    assert all(before <= visit.started_s <= time.time() and visit.minimum_ns > 0 for visit in visits)
+
+
+@needs_sshd
+def test_a_full_disk_is_the_hosts_fault(server: _Server, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.write_bytes(bytes(2**20))
+    python = server.python("small_disk", shell="ulimit -f 200")  # blocks of 512 bytes
+    remote = RemoteDevice(device("edge_cpu"), server.start(python=python), server.config)
+    complaint = "not usable: cannot keep an artifact in .*: File too large"
+    with remote.open() as session, pytest.raises(HostError, match=complaint):
+        session.visit(large, PROTOCOL)
+    none = server.python("no_disk", shell="ulimit -f 1")
+    with pytest.raises(HostError, match="not usable: it can't write temporary files: File too large"):
+        RemoteDevice(device("edge_cpu"), server.start(python=none), server.config).open()
+
+
+@needs_sshd
+def test_another_architecture_is_another_machine(server: _Server, tmp_path: Path) -> None:
+    odd = server.python("odd_machine", at_start="import platform\nplatform.machine = lambda: 'riscv64'\n")
+    remote = RemoteDevice(device("edge_cpu"), server.start(python=odd), server.config)
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        store.register_device("edge_cpu", device("edge_cpu").fingerprint())
+        with pytest.raises(FingerprintError, match="architecture: 'riscv64' against"):
+            Campaign(remote, store, PROTOCOL).run(CHAINS)
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@needs_sshd
+@pytest.mark.skipif(not _has_ipv6(), reason="no IPv6 on the loopback")
+def test_the_command_line_measures_elsewhere(
+    server: _Server, tmp_path: Path, keras_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = ["--host", server.start("::1"), "--ssh-config", str(server.config)]
+    store = ["--store", str(tmp_path / "p.db")]
+    assert main(["profile", "--block", "head", "--samples", "2", "--visits", "2", *host, *store]) == 0
+    assert "3 of 3 blocks on edge_cpu are complete" in capsys.readouterr().out
+    assert main(["measure", str(keras_file), "--invocations", "5", "--json", *host]) == 0
+    assert json.loads(capsys.readouterr().out)["latency_ms"] > 0
+    server.kill(0)
+    assert main(["measure", str(keras_file), *host]) == 2
+    said = capsys.readouterr().err
+    assert "blsm: error: no connection to host" in said
+    assert said.count("\n") == 1
