@@ -440,7 +440,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
         """
         try:
             super().reload()
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
             if isinstance(error, FatalSearchError):
                 raise
             raise FatalSearchError(

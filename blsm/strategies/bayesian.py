@@ -118,7 +118,8 @@ class _Belief:
     def judge(self, units: Array) -> tuple[list[Values], Array, Array]:
         """The new settings among points of the cube that keep the limits: settings, points, expected improvement."""
         settings = self._encoding.values(units)
-        new = [index for index, values in enumerate(settings) if self._search.is_new(values)]
+        distinct = {tuple(values.items()): index for index, values in enumerate(settings)}
+        new = [index for index in distinct.values() if self._search.is_new(settings[index])]
         settings, units = [settings[index] for index in new], units[new]
         if not settings:
             return settings, units, np.empty(0)
