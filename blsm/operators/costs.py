@@ -14,6 +14,10 @@ BYTES_PER_ELEMENT = 4
 #: Matrix kernels work on tiles of pixels x channels, and a started tile costs as much as a full one. Which tile a
 #: device has is not known beforehand: the fit chooses among these (Arm NEON 4x8 to 6x16, AVX512 7x32, and in between).
 TILES = ((1, 16), (4, 8), (6, 16), (7, 32), (8, 16))
+#: Tensors of more channels than these take shorter bursts to read and write.
+BURSTS = (16, 32)
+#: Multiply-accumulates in the time of moving an element: beyond it an operator waits for memory.
+BALANCES = (16, 64)
 #: Sizes of caches, bytes: activations beyond them cost more to move.
 CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
 
@@ -92,6 +96,8 @@ class CostTable:
                     self._add("global_pool.pixels", height * width)
                     self._add("global_pool.channels", channels)
                     self._add("global_pool.padded", height * width * _rounded(channels, 16))
+                    self._add("global_pool.padded_64", height * width * _rounded(channels, 64))
+                    self._hint(op, **{f"channels_{size}": _rounded(channels, size) / channels for size in (16, 64)})
             for size in CACHES:
                 self._add(f"bytes_beyond_{size >> 10}k", np.maximum(0, moved_in + moved_out - size))
         height, width, channels = (1, 1, *graph.output_shape)[-3:]
@@ -106,12 +112,21 @@ class CostTable:
         kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
         # Kernels of different size and strides are different code: each gets weights of its own.
         role = f"{op.role}_{kernel}s{strides}" if isinstance(kernel, int) and isinstance(strides, int) else op.role
-        pixels = height * width
+        pixels, elements_in = height * width, math.prod(inputs[0].shape)
         self._add(f"{role}.macs", pixels * _rounded(channels, 16) * kernel**2)
         self._add(f"{role}.pixels", pixels)
         self._add(f"{role}.weights", channels * kernel**2)
-        self._add(f"{role}.input", math.prod(inputs[0].shape))
-        self._hint(op, weights=channels * kernel**2, inputs=math.prod(inputs[0].shape), outputs=pixels * channels)
+        self._add(f"{role}.input", elements_in)
+        self._add(f"{role}.cells", _cells(op) * _rounded(kernel**2, 4))
+        self._add(f"{op.role}.channels", channels)
+        if inputs[0].kind == "input":
+            # Nothing before it brings the image into the layout that suits it.
+            self._add(f"{op.role}.entry", elements_in)
+            self._add(f"{op.role}.entry_rows", elements_in * kernel / strides)
+            for burst in BURSTS:
+                self._add(f"{op.role}.entry_beyond_{burst}", elements_in * (channels > burst))
+        self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
+        self._hint(op, **{f"channels_{size}": _rounded(channels, size) / channels for size in (8, 16, 32, 64)})
 
     def _add_matrix(self, op: Operator, inputs: list[Operator], moved_in: Any, moved_out: Any) -> None:
         depth = _taps(op, inputs)
@@ -135,15 +150,39 @@ class CostTable:
             return
         self._add(f"{role}.input", moved_in)
         self._add(f"{role}.output", moved_out)
+        self._add(f"{role}.columns", columns)
+        self._add_cells(op, inputs, role)
         for tile_rows, tile_columns in TILES:
             tiles = -(-rows // tile_rows) * -(-columns // tile_columns)
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
         self._hint(op, **{f"rows_{size}": _rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
 
+    def _add_cells(self, op: Operator, inputs: list[Operator], role: str) -> None:
+        """Work in an NPU's cells, with an operator's reading and writing beside it."""
+        depth, columns, area = inputs[0].shape[-1], op.shape[-1], op.attributes["kernel_size"] ** 2
+        elements_in, elements_out = math.prod(inputs[0].shape), math.prod(op.shape)
+        # Either whole kernels over 32 channels of input, or a quarter of a kernel over 8.
+        cells = _cells(op) * np.minimum(_rounded(depth, 32) * area, _rounded(depth, 8) * _rounded(area, 4))
+        self._add(f"{role}.cells", cells)
+        for burst in BURSTS:
+            self._add(f"{role}.input_beyond_{burst}", elements_in * (depth > burst))
+            self._add(f"{role}.output_beyond_{burst}", elements_out * (columns > burst))
+        # The input is read again for each slice of output channels; short bursts take four times as long.
+        moved = elements_in * -(-columns // 64) * (1 + 3 * (depth > 32)) + elements_out * (1 + 3 * (columns > 32))
+        self._add(f"{role}.moved", moved)
+        for balance in BALANCES:
+            self._add(f"{role}.balance_{balance}", np.maximum(cells, balance * moved))
+
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():
             self.hints[f"{op.role}.{name}"] = value
+
+
+def _cells(op: Operator) -> Any:
+    """Outputs of an operator, with 2x2 pixels x 16 channels rounded up."""
+    height, width, channels = op.shape
+    return _rounded(height, 2) * _rounded(width, 2) * _rounded(channels, 16)
 
 
 def _rounded(value: Any, multiple: int) -> Any:

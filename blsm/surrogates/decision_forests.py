@@ -47,7 +47,8 @@ class _Forest(Regressor):
 
     def _train(self, inputs: Array, target: Array, candidate: Mapping[str, Any], seed: int) -> None:
         try:
-            import tensorflow_decision_forests as tfdf
+            import ydf  # noqa: F401  # first: without it the other one prints a welcome, and fails where it can't
+            import tensorflow_decision_forests as tfdf  # isort: skip
         except ImportError as error:
             raise _missing(self.name, error) from None
         import tensorflow as tf

@@ -40,11 +40,14 @@ def _data(count: int = 200) -> tuple[list[blsm.BlockConfig], np.ndarray]:
 
 def _make(name: str, features: str | None = None) -> Regressor:
     if name in ("tfdf_boosted_trees", "random_forest"):
-        for package in ("tensorflow_decision_forests", "ydf"):
+        for package in ("ydf", "tensorflow_decision_forests"):  # in this order: see the module
             pytest.importorskip(package, reason="needs the extra tfdf")
     if name == "dense_nas":
         return DenseNas(features, trials=1, epochs=12)
-    return regressor_class(name)(features)
+    regressor = regressor_class(name)(features)
+    if name in ("tfdf_boosted_trees", "random_forest"):
+        regressor.parameters = {**regressor.parameters, "num_trees": 20}
+    return regressor
 
 
 @cache
