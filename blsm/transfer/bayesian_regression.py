@@ -1,5 +1,7 @@
-"""Linear regression on several tables of features, each trusted as far as few samples say: a sum of linear kernels whose
-amplitudes are integrated over, not chosen."""
+"""Linear regression on several tables of features, each trusted as far as few samples say.
+
+It is a Gaussian process with a sum of linear kernels, whose amplitudes are integrated over, not chosen.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class Posterior:
         level: mean of the samples.
         scale: their standard deviation.
         constant: of the posterior mean, in units of `scale`.
-        coefficients: posterior mean of all features' coefficients, tables side by side, in units of `scale`, shape (k,).
+        coefficients: posterior means, tables side by side, in units of `scale`, shape (k,).
         evidence: logarithm of the marginal likelihood of the samples, per unit of the target.
         noise: variance of the errors, in the target's units.
         samples: features of the samples, shape (samples, k).
@@ -100,10 +102,10 @@ class Posterior:
 def fit(tables: Sequence[Array], target: Array, seed: int) -> Posterior:
     """Regression of the target on all tables.
 
-    With features z_t of table t, the prior is target ~ level + sum_t z_t w_t + error, w_t ~ N(0, a_t), and the result is
-    the average over many draws of all a_t and of the noise, weighted by the marginal likelihood of the samples
-    (Rasmussen and Williams 2006, Equation 5.8, as importance weights instead of an objective). Outliers count less: errors
-    are taken for Student's t by reweighting (Lange et al. 1989).
+    With features z_t of table t, the prior is target ~ level + sum_t z_t w_t + error, w_t ~ N(0, a_t), and the result
+    is the average over many draws of all a_t and of the noise, weighted by the marginal likelihood of the samples
+    (Rasmussen and Williams 2006, Equation 5.8, as importance weights instead of an objective). Outliers count less:
+    errors are taken for Student's t by reweighting (Lange et al. 1989).
 
     Args:
         tables: features, each of shape (samples, any); a row has a squared length of about 1.

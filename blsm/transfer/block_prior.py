@@ -1,4 +1,4 @@
-"""Our method: latency is a sum with physical costs, and known devices resemble the new one. Few samples say how much."""
+"""Our method: latency is a sum of physical costs, and known devices resemble the new one; samples say how much."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _FILE = "block_prior.npz"
 class Space:
     """Tables of features of encodings, and the unit in which latency is a linear function of them.
 
-    In the absolute space the unit is 1 ms, in the relative space the geometric mean of the known devices, so that errors
-    are relative to it: which one suits is a question of evidence.
+    In the absolute space the unit is 1 ms, in the relative space the geometric mean of the known devices, so that
+    errors are relative to it: which one suits is a question of evidence.
 
     Attributes:
         relative: whether the unit is the known devices' mean.
@@ -161,9 +161,9 @@ class BlockPriorPredictor(Predictor):
 class BlockPrior(Method):
     """Bayesian regression on two sources of prior knowledge: what the known devices take, and what there is to do.
 
-    Each source is a table of features with an amplitude of its own, and the samples' marginal likelihood says how far to
-    trust it: a device unlike all known ones relies on costs, one like them on them. Samples are chosen one by one where
-    the prior is least certain (D-optimal design; Fedorov 1972).
+    Each source is a table of features with an amplitude of its own, and the samples' marginal likelihood says how far
+    to trust it: a device unlike all known ones relies on costs, one like them on them. Samples are chosen one by one
+    where the prior is least certain (D-optimal design; Fedorov 1972).
     """
 
     name: ClassVar[str] = "block_prior"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,22 +58,29 @@ class Ridge:
             columns: shape (n, d).
             target: shape (n,).
         """
+        return cls.fits(columns, [target])[0]
+
+    @classmethod
+    def fits(cls, columns: Array, targets: Sequence[Array]) -> list[Self]:
+        """Fits several targets on the same columns, each with a penalty of its own."""
         middle = columns.mean(axis=0)
-        centred, level = columns - middle, float(target.mean())
-        left, singular, right = np.linalg.svd(centred, full_matrices=False)
-        kept = singular > 1e-10 * max(singular.max(initial=0.0), 1e-300)
-        left, singular, right = left[:, kept], singular[kept], right[kept]
-        rotated = left.T @ (target - level)
-
-        def error(penalty: float) -> float:
-            shrink = singular**2 / (singular**2 + penalty * len(target))
-            leverage = 1 / len(target) + np.square(left) @ shrink
-            residual = target - level - left @ (shrink * rotated)
-            return float(np.square(residual / np.maximum(1 - leverage, 1e-6)).mean())
-
-        penalty = min(_PENALTIES, key=error) * len(target)
-        coefficients = right.T @ (singular / (singular**2 + penalty) * rotated)
-        return cls(coefficients, level - float(middle @ coefficients))
+        left, singular, right = _decompose(columns - middle)
+        squares = np.square(left)
+        found = []
+        for target in targets:
+            level = float(target.mean())
+            centred = target - level
+            rotated = left.T @ centred
+            errors = []
+            for penalty in _PENALTIES * len(target):
+                shrink = singular**2 / (singular**2 + penalty)
+                leverage = 1 / len(target) + squares @ shrink
+                residual = centred - left @ (shrink * rotated)
+                errors.append(np.square(residual / np.maximum(1 - leverage, 1e-6)).mean())
+            penalty = _PENALTIES[int(np.argmin(errors))] * len(target)
+            coefficients = right @ (singular / (singular**2 + penalty) * rotated)
+            found.append(cls(coefficients, level - float(middle @ coefficients)))
+        return found
 
     def predict(self, columns: Array) -> Array:
         """Predictions for rows, shape (n,)."""
@@ -81,9 +88,21 @@ class Ridge:
         return result
 
 
+def _decompose(centred: Array) -> tuple[Array, Array, Array]:
+    """Left singular vectors, singular values and right singular vectors, as columns; without those that are zero."""
+    if len(centred) > centred.shape[1]:  # much faster where there are many rows
+        values, right = np.linalg.eigh(centred.T @ centred)
+        kept = values > 1e-10 * max(float(values.max(initial=0.0)), 1e-300)
+        singular, right = np.sqrt(values[kept]), right[:, kept]
+        return centred @ right / singular, singular, right
+    left, singular, transposed = np.linalg.svd(centred, full_matrices=False)
+    kept = singular > 1e-8 * max(float(singular.max(initial=0.0)), 1e-300)
+    return left[:, kept], singular[kept], transposed[kept].T
+
+
 @dataclass(frozen=True)
 class KnownLatencies:
-    """What the known devices take for any encoding, milliseconds: by a ridge fit of each, or as the encoding says itself.
+    """What the known devices take for any encoding, milliseconds: by a ridge fit of each, or as the encoding has it.
 
     Attributes:
         columns: of the encoding that are used, shape (k,).
@@ -110,12 +129,18 @@ class KnownLatencies:
             return cls(columns, as_is, np.eye(len(columns)), np.zeros(len(columns)), least_ms)
         columns = pool.columns("vec", "physical", "stages")
         standard = Standard.of(pool.encodings[:, columns])
-        fits = []
-        for latencies_ms in pool.latencies_ms.values():
-            rows = ~np.isnan(latencies_ms)
-            fits.append(Ridge.fit(standard(pool.encodings[rows][:, columns]), latencies_ms[rows]))
-        coefficients = np.column_stack([fit.coefficients for fit in fits])
-        return cls(columns, standard, coefficients, np.array([fit.intercept for fit in fits]), least_ms)
+        table_ms = pool.table_ms
+        fits: dict[int, Ridge] = {}
+        # Devices that were measured on the same rows are fitted together.
+        masks, groups = np.unique(~np.isnan(table_ms), axis=1, return_inverse=True)
+        for number, rows in enumerate(masks.T):
+            members = np.flatnonzero(groups.ravel() == number)
+            inputs = standard(pool.encodings[rows][:, columns])
+            fits |= zip(members.tolist(), Ridge.fits(inputs, list(table_ms[rows][:, members].T)), strict=True)
+        coefficients = np.column_stack([fits[number].coefficients for number in range(len(fits))])
+        return cls(
+            columns, standard, coefficients, np.array([fits[number].intercept for number in range(len(fits))]), least_ms
+        )
 
     def predict(self, encodings: Array) -> Array:
         """Milliseconds, positive, shape (n, devices)."""
