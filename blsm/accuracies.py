@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from blsm.errors import FileError, SearchError
+from blsm.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Training:
 
 
 class Accuracies:
-    """What settings reached, in a file of JSON lines, so that no setting is trained twice.
+    """What settings reached, in a JSON file, so that no setting is trained twice.
 
     Args:
         path: the file; made if it is missing.
@@ -44,22 +44,21 @@ class Accuracies:
 
     def __init__(self, path: Path, training: Training) -> None:
         self._path = path
+        self._training = asdict(training)
         self._found: dict[str, tuple[float, float]] = {}
+        if not path.exists():
+            self._write()
+            return
         try:
-            lines = path.read_text().splitlines() if path.exists() else []
-            if not lines:
-                self._append(asdict(training))
-                return
-            stored = json.loads(lines[0])
-            # A kill may have cut the last line.
-            rows = [json.loads(line) for line in lines[1:] if line.endswith("}")]
-            self._found = {row["setting"]: (row["accuracy"], row["seconds"]) for row in rows}
-        except (ValueError, KeyError) as error:
+            stored = json.loads(path.read_text())
+            self._found = {setting: (float(row[0]), float(row[1])) for setting, row in stored["accuracies"].items()}
+            other = stored["training"] != self._training
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FileError(f"{path} is damaged ({error}): remove it, and settings are trained again") from None
-        if stored != asdict(training):
+        if other:
             raise SearchError(
-                f"the accuracies in {path} come from another training ({stored} against {asdict(training)}): choose "
-                "another folder"
+                f"the accuracies in {path} come from another training ({stored['training']} against "
+                f"{self._training}): choose another folder"
             )
 
     def of(self, setting: str, train: Callable[[], float]) -> tuple[float, float]:
@@ -67,19 +66,18 @@ class Accuracies:
 
         Args:
             setting: its hyperparameters as text.
-            train: trains it, where that was not done before.
+            train: trains it, where that was not done before; what is no number is not kept.
         """
-        if setting not in self._found:
-            started_s = time.monotonic()
-            accuracy = train()
-            self._found[setting] = accuracy, time.monotonic() - started_s
-            if math.isfinite(accuracy):
-                self._append({"setting": setting, "accuracy": accuracy, "seconds": self._found[setting][1]})
-        return self._found[setting]
+        if setting in self._found:
+            return self._found[setting]
+        started_s = time.monotonic()
+        accuracy = train()
+        result = accuracy, time.monotonic() - started_s
+        if math.isfinite(accuracy):
+            self._found[setting] = result
+            self._write()
+        return result
 
-    def _append(self, row: Mapping[str, Any]) -> None:
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise FileError(f"cannot write {self._path}: {error.strerror}") from None
+    def _write(self) -> None:
+        content = {"training": self._training, "accuracies": self._found}
+        write_atomically(self._path, json.dumps(content, indent=1).encode())

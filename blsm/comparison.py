@@ -71,11 +71,11 @@ class RememberingTuner(LatencyTuner):
         """The accuracy of a setting, which depends on the setting and the training only."""
 
         def train() -> float:
-            keras.utils.clear_session(free_memory=False)
+            keras.utils.clear_session()
             keras.utils.set_random_seed(self._training.seed)
             model = self._try_build(trial.hyperparameters)
             stop = keras.callbacks.EarlyStopping(accuracy, mode="max", patience=self._training.patience)
-            options = {"epochs": self._training.epochs, "callbacks": [stop], "verbose": 0}
+            options = {"epochs": self._training.epochs, "callbacks": [stop]}
             history = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs, **options)
             return float(max(history.history[accuracy]))
 
@@ -208,7 +208,7 @@ def compare(
     """
     check_same_machine(latency_model, hil)
     folder.mkdir(parents=True, exist_ok=True)
-    accuracies = Accuracies(folder / "accuracies.jsonl", plan.training)
+    accuracies = Accuracies(folder / "accuracies.json", plan.training)
     reference_ms, sm_times = plan.run(latency_model, folder / "sm", accuracies, done=done)
     _, hil_times = plan.run(hil, folder / "hil", accuracies, reference_ms, done)
     found = feasibility(read_search(folder / "hil"), read_search(folder / "sm"), seed=plan.training.seed)
