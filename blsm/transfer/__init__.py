@@ -91,5 +91,6 @@ def transfer_method(name: str) -> type[Method]:
         found: type[Method] = __getattr__(_BUILTIN[name])
         return found
     for point in entry_points(group="blsm.transfer", name=name):
-        return register_transfer_method(point.load())
+        installed: type[Method] = point.load()
+        return register_transfer_method(installed)
     raise UnknownMethodError(name, transfer_methods())

@@ -160,7 +160,9 @@ def fit(tables: Sequence[Array], target: Array, seed: int) -> Posterior:
 
 
 def _log_uniform(random: np.random.Generator, bounds: tuple[float, float], shape: tuple[int, ...]) -> Array:
-    return np.exp(random.uniform(*np.log(bounds), shape))
+    low, high = np.log(bounds)
+    draws: Array = np.exp(random.uniform(low, high, shape))
+    return draws
 
 
 def _resample(weights: Array, count: int) -> Array:

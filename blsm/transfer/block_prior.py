@@ -202,7 +202,9 @@ class BlockPrior(Method):
         low, high = np.quantile(relative.unit_ms(known_ms), (0.05, 0.95))
         space = relative if high > _WIDE * low else absolute
         tables = [table for table in space.tables(encodings, known_ms) if table.any()]
-        kernel = 1.0 + sum(table @ table.T for table in tables) / max(1, len(tables))
+        kernel = np.ones((len(candidates), len(candidates)))
+        for table in tables:
+            kernel += table @ table.T / len(tables)
         return candidates[_most_uncertain(kernel, count)]
 
     def to_files(self) -> dict[str, bytes]:

@@ -45,7 +45,8 @@ def one_hot(codes: Array, count: int) -> Array:
     codes = np.asarray(codes)
     if codes.ndim != 2 or codes.min() < 0 or codes.max() >= count:
         raise DomainError(f"codes must be a table of whole numbers from 0 to {count - 1}, got shape {codes.shape}")
-    return np.eye(count)[codes.astype(int)].reshape(len(codes), -1)
+    hot: Array = np.eye(count)[codes.astype(int)].reshape(len(codes), -1)
+    return hot
 
 
 def _cell_codes(architecture: str) -> list[int]:
