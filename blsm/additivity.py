@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +14,10 @@ from blsm.profiling.contexts import CONTEXTS, block_latencies
 
 #: Networks below this many say little about a standard deviation.
 LEAST_NETWORKS = 6
+#: What counts as a network; a shorter chain is a part of one.
+LEAST_BLOCKS = 3
 #: Timing in chains takes twice the measurements: it must lower the deviation by this much to be worth it.
-_WORTH = 0.005
+_WORTH = 0.015
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Sums:
     """Sums of truly measured blocks over the networks that they make up: what is left is not a surrogate's fault.
 
     Attributes:
+        networks: how many.
         low: the smallest ratio, sum / network.
         high: the largest ratio.
         median: the median ratio.
@@ -30,6 +33,7 @@ class Sums:
         spearman: rank correlation of sums and networks.
     """
 
+    networks: int
     low: float
     high: float
     median: float
@@ -43,6 +47,7 @@ class Sums:
 
         ratios = np.asarray(sums_ms) / np.asarray(measured_ms)
         return cls(
+            len(ratios),
             float(ratios.min()),
             float(ratios.max()),
             float(np.median(ratios)),
@@ -50,17 +55,20 @@ class Sums:
             float(spearmanr(sums_ms, measured_ms).statistic),
         )
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, float]) -> Self:
+        """The figures from JSON data, as of `dataclasses.asdict`."""
+        return cls(int(data["networks"]), *(float(data[f.name]) for f in fields(cls)[1:]))
+
 
 @dataclass(frozen=True)
 class Additivity:
     """The verdict on a device.
 
     Attributes:
-        networks: how many networks were measured whole and in parts.
         sums: context -> how the blocks add up when they are timed in it.
     """
 
-    networks: int
     sums: Mapping[str, Sums]
 
     @property
@@ -71,43 +79,37 @@ class Additivity:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON data."""
-        return {"networks": self.networks, "sums": {name: asdict(sums) for name, sums in self.sums.items()}}
+        return {name: asdict(sums) for name, sums in self.sums.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_json`."""
-        sums = {name: Sums(**{key: float(value) for key, value in d.items()}) for name, d in data["sums"].items()}
-        return cls(int(data["networks"]), sums)
+        return cls({name: Sums.from_json(sums) for name, sums in data.items()})
 
 
-def judge(measured: Mapping[Chain, float], networks: Sequence[Chain]) -> Additivity:
+def judge(measured: Mapping[Chain, float]) -> Additivity:
     """Judges how measured blocks add up to measured networks.
 
     Args:
-        measured: chain -> milliseconds: the networks, and their blocks in one context or several; see
-            `blsm.profiling.contexts.study_chains`.
-        networks: the networks to judge by; those that were not measured whole are left out.
+        measured: chain -> milliseconds, the dispatch probe among them. A network counts where all its blocks were
+            measured too, in every context that is judged.
 
     Raises:
         FitError: fewer than `LEAST_NETWORKS` networks were measured whole and in parts.
     """
-    dispatch_ms = measured.get(DISPATCH_PROBE)
-    found: dict[str, list[Chain]] = {}
-    if dispatch_ms is not None:
-        latencies_ms = {context: block_latencies(measured, context) for context in CONTEXTS}
-        whole = [network for network in networks if network in measured]
-        for context, blocks_ms in latencies_ms.items():
-            found[context] = [network for network in whole if all(config in blocks_ms for config in network)]
-    judged = {context: chains for context, chains in found.items() if len(chains) >= LEAST_NETWORKS}
-    if dispatch_ms is None or not judged:
-        most = max(map(len, found.values()), default=0)
+    dispatch_ms = measured.get(DISPATCH_PROBE, 0.0)
+    networks = [chain for chain in measured if len(chain) >= LEAST_BLOCKS]
+    most, judged = 0, {}
+    for context in CONTEXTS if DISPATCH_PROBE in measured else ():
+        blocks_ms = block_latencies(measured, context)
+        whole = [network for network in networks if all(config in blocks_ms for config in network)]
+        most = max(most, len(whole))
+        if len(whole) >= LEAST_NETWORKS:
+            sums_ms = [dispatch_ms + sum(max(0.0, blocks_ms[b] - dispatch_ms) for b in network) for network in whole]
+            judged[context] = Sums.of(sums_ms, [measured[network] for network in whole])
+    if not judged:
         raise FitError(
-            f"{most} of {len(networks)} networks were measured whole and in parts, at least {LEAST_NETWORKS} are "
-            "needed to judge how blocks add up: run `blsm additivity` again, with more --networks if some fail"
+            f"{most} networks were measured whole and in parts, at least {LEAST_NETWORKS} are needed to judge how "
+            "blocks add up: run `blsm additivity`, with more --networks if some fail"
         )
-    sums = {}
-    for context, chains in judged.items():
-        blocks_ms = latencies_ms[context]
-        sums_ms = [dispatch_ms + sum(max(0.0, blocks_ms[b] - dispatch_ms) for b in chain) for chain in chains]
-        sums[context] = Sums.of(sums_ms, [measured[chain] for chain in chains])
-    return Additivity(min(map(len, judged.values())), sums)
+    return Additivity(judged)

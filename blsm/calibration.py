@@ -58,8 +58,8 @@ class Calibration:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_json`."""
         factors = {str(name): float(factor) for name, factor in data["factors"].items()}
-        numbers = (float(data[name]) for name in ("shared", "each_ms"))
-        return cls(factors, *numbers, frozenset(map(str, data["networks"])), float(data["mape"]))
+        networks = frozenset(map(str, data["networks"]))
+        return cls(factors, float(data["shared"]), float(data["each_ms"]), networks, float(data["mape"]))
 
 
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:

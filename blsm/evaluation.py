@@ -11,7 +11,8 @@ from blsm._types import Array
 from blsm.errors import FingerprintError, FitError
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import Chain, ProfileStore, digest, latencies
+from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
+from blsm.profiling.contexts import block_latencies
 
 
 @dataclass(frozen=True)
@@ -53,29 +54,29 @@ def compare_blocks(model: LatencyModel, store: ProfileStore) -> dict[str, Compar
     """
     check_fingerprint(model, store)
     measured = latencies(store.profiles(model.device))
+    blocks_ms = block_latencies(measured, model.context) if DISPATCH_PROBE in measured else {}
     found = {}
     for family, surrogate in model.surrogates.items():
         held_out = [
-            chain
-            for chain in measured
-            if len(chain) == 1 and chain[0].family == family and digest(chain) not in surrogate.fitted
+            config for config in blocks_ms if config.family == family and digest((config,)) not in surrogate.fitted
         ]
         if len(held_out) >= 2:
-            predicted_ms = model.predict([chain[0] for chain in held_out])
-            found[family] = Comparison(predicted_ms, np.array([measured[chain] for chain in held_out]))
+            measured_ms = np.array([blocks_ms[config] for config in held_out])
+            found[family] = Comparison(model.predict(held_out), measured_ms)
     if not found:
         raise FitError(f"{store.path} holds no blocks beyond those that the latency model was fitted on")
     return found
 
 
 def compare_networks(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Comparison:
-    """Networks measured whole.
+    """Networks measured whole; those that the model was calibrated by are left out.
 
     Args:
         model: predicts them.
         measured_ms: network -> measured latency, milliseconds; at least 2.
     """
-    networks: Sequence[Chain] = list(measured_ms)
+    known = frozenset() if model.calibration is None else model.calibration.networks
+    networks: Sequence[Chain] = [network for network in measured_ms if digest(network) not in known]
     estimates = [model.latency(network) for network in networks]
     inside = [e.low_ms <= measured_ms[network] <= e.high_ms for e, network in zip(estimates, networks, strict=True)]
     return Comparison(

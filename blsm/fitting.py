@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from blsm._types import Array
+from blsm.additivity import LEAST_BLOCKS, Additivity, judge
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.intervals import log_errors
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
-from blsm.profiles import DISPATCH_PROBE, ProfileStore, digest, latencies
+from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
+from blsm.profiling.contexts import block_latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
 
 #: Fewer profiles of a family say nothing: a sixth of them is for testing.
 LEAST_PROFILES = 30
+#: The context that the verdict on additivity recommends.
+AUTO = "auto"
 _TEST_SHARE = _VALIDATION_SHARE = 0.15
 
 
@@ -43,6 +47,7 @@ def fit_latency_model(
     *,
     regressor: str = DEFAULT_REGRESSOR,
     features: str | None = None,
+    context: str = AUTO,
     seed: int = 0,
     families: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda family: None,
@@ -57,6 +62,8 @@ def fit_latency_model(
         device: name of the device.
         regressor: name of the regressor.
         features: what it sees, `vector` or `costs`; its default if None.
+        context: how the blocks were timed: `isolated`, in a `chain`, or as the verdict on additivity in the store
+            says, `auto`; without a verdict that is isolated.
         seed: of the split and the regressor.
         families: the families to fit; all that were profiled if None.
         progress: called with each family before it is fitted.
@@ -75,20 +82,27 @@ def fit_latency_model(
         raise FitError(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
+    additivity = verdict(measured)
+    if context == AUTO:
+        context = "isolated" if additivity is None else additivity.context
     blocks: dict[str, dict[BlockConfig, float]] = {}
-    for chain, latency_ms in measured.items():
-        if len(chain) == 1:
-            blocks.setdefault(chain[0].family, {})[chain[0]] = latency_ms
+    for config, latency_ms in block_latencies(measured, context).items():
+        blocks.setdefault(config.family, {})[config] = latency_ms
     # The dispatch probe alone makes no family of its own.
     if blocks.get(DISPATCH_PROBE[0].family, {}).keys() == {DISPATCH_PROBE[0]}:
         del blocks[DISPATCH_PROBE[0].family]
-    wanted = list(blocks) if families is None else list(families)
+    # Nor does a family of which only blocks of networks were measured, to judge how they add up.
+    studied = {config for chain in measured if len(chain) >= LEAST_BLOCKS for config in chain}
+    wanted = [name for name, found in blocks.items() if found.keys() - studied] if families is None else list(families)
     if not wanted:
-        raise FitError(f"{store.path} has no measured blocks of {device}; profile some with `blsm profile`")
+        raise FitError(
+            f"{store.path} has no blocks of {device} in the context {context}; profile some with "
+            f"`blsm profile --context {context}`"
+        )
     for family in wanted:
         count = len(blocks.get(family, {}))
         if count < LEAST_PROFILES:
-            command = f"blsm profile --block {family} --device {device} --store {store.path}"
+            command = f"blsm profile --block {family} --device {device} --context {context} --store {store.path}"
             raise FitError(
                 f"{count} profiles of {family} on {device} are too few to fit, {LEAST_PROFILES} are the least; run "
                 f"`{command} --samples {10 * LEAST_PROFILES}`"
@@ -97,7 +111,15 @@ def fit_latency_model(
     for family in wanted:
         progress(family)
         surrogates[family] = _fit_family(make() if features is None else make(features), blocks[family], seed)
-    return LatencyModel(device, fingerprint, surrogates, dispatch_ms)
+    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, context=context, additivity=additivity)
+
+
+def verdict(measured: Mapping[Chain, float]) -> Additivity | None:
+    """How blocks add up by these measurements; None where too few networks were measured whole and in parts."""
+    try:
+        return judge(measured)
+    except FitError:
+        return None
 
 
 def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: int) -> BlockSurrogate:

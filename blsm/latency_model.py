@@ -302,10 +302,12 @@ class LatencyModel:
             factors.append(margins[kind])
         latency_ms, spread = self.predict(new), np.array(factors)
         bounds_ms = (latency_ms, latency_ms / spread, latency_ms * spread)
-        bounds = [self._added(new, bound_ms).tolist() for bound_ms in bounds_ms]
+        added = zip(*(self._added(new, bound_ms).tolist() for bound_ms in bounds_ms), strict=True)
         deviations_ms = (np.array(deviations) * latency_ms).tolist()
-        for config, *added, inside, deviation_ms in zip(new, *bounds, in_domain, deviations_ms, strict=True):
-            cache[config] = _Cached(BlockLatency(config, *added, inside), deviation_ms)
+        for config, (added_ms, low_ms, high_ms), inside, deviation_ms in zip(
+            new, added, in_domain, deviations_ms, strict=True
+        ):
+            cache[config] = _Cached(BlockLatency(config, added_ms, low_ms, high_ms, inside), deviation_ms)
         return cache
 
     def _added(self, configs: Sequence[BlockConfig], latency_ms: Array) -> Array:

@@ -40,23 +40,21 @@ def producer(shape: Sequence[int]) -> BlockConfig:
     )
 
 
-def is_producer(config: BlockConfig) -> bool:
-    """Whether a block is one that `producer` makes: it is measured for the sake of others."""
-    shape = config.output_shape
-    return config.family == "conv" and shape == (*config.input_shape[:2], shape[-1]) and config == producer(shape)
+def _producer_of(config: BlockConfig) -> BlockConfig | None:
+    """What stands before a block in a chain; None before images, which begin a network, and before vectors."""
+    is_image = len(config.input_shape) == 3 and config.input_shape[-1] in _IMAGE_CHANNELS
+    return None if is_image or len(config.input_shape) != 3 else producer(config.input_shape)
 
 
 def difference(config: BlockConfig, context: str = "chain") -> Difference:
     """The chains that give a block's latency in a context.
 
-    In a chain, a block whose output has the shape of its input follows itself, and any other follows a producer. What
-    takes images comes first in a network and what takes no image-like tensor (the output) is next to nothing: these
-    are measured alone, as is every block in the context `isolated`.
+    In a chain, a block follows a producer, which takes little time itself: a block that follows itself tells as much,
+    but the difference has twice the noise. What takes images comes first in a network and what takes no image-like
+    tensor (the output) is next to nothing: these are measured alone, as is every block in the context `isolated`.
     """
-    if context == "isolated" or len(config.input_shape) != 3 or config.input_shape[-1] in _IMAGE_CHANNELS:
-        return Difference((config,), DISPATCH_PROBE)
-    before = config if config.input_shape == config.output_shape else producer(config.input_shape)
-    return Difference((before, config), (before,))
+    before = None if context == "isolated" else _producer_of(config)
+    return Difference((config,), DISPATCH_PROBE) if before is None else Difference((before, config), (before,))
 
 
 def chains(configs: Iterable[BlockConfig], context: str) -> list[Chain]:
@@ -80,16 +78,11 @@ def block_latencies(measured: Mapping[Chain, float], context: str = "isolated") 
         faster one, the block adds nothing.
     """
     dispatch_ms = measured[DISPATCH_PROBE]
+    helpers = {chain[0] for chain in measured if len(chain) == 2 and chain[0] == _producer_of(chain[1])}
     found = {}
     for chain, whole_ms in measured.items():
         config = chain[-1]
         whole, rest = difference(config, context)
-        if chain == whole and rest in measured and not (len(chain) == 1 and is_producer(config)):
+        if chain == whole and rest in measured and (len(chain) > 1 or config not in helpers):
             found[config] = whole_ms if len(chain) == 1 else dispatch_ms + max(0.0, whole_ms - measured[rest])
     return found
-
-
-def study_chains(networks: Iterable[Chain], context: str) -> list[Chain]:
-    """What to measure for judging how the blocks of networks add up: the networks, and their blocks in a context."""
-    networks = list(networks)
-    return [*networks, *chains((config for network in networks for config in network), context)]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blsm.cli import common
+from blsm.cli import common, networks
 
 if TYPE_CHECKING:
     from blsm.evaluation import Comparison
@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> None:
         if options.networks is not None:
             comparisons["networks"] = measure_networks(model, store, options.networks, options.seed)
     common.print_table([table_row(name, c.agreement) for name, c in comparisons.items()], HEADERS)
-    networks = comparisons.get("networks")
-    if networks is not None:
-        print(f"{networks.inside:.1%} of the networks lie within their 90 % interval")
+    judged = comparisons.get("networks")
+    if judged is not None:
+        print(f"{judged.inside:.1%} of the networks lie within their 90 % interval")
     if options.json is not None:
         figures = to_json(model, comparisons)
         write_atomically(options.json, json.dumps(figures, indent=1).encode())
@@ -67,28 +67,12 @@ def measure_networks(model: LatencyModel, store: ProfileStore, count: int, seed:
         BlsmError: fewer than 2 networks could be measured.
         CoverageError: the model lacks the stem, the head, or all families between them.
     """
-    from blsm.errors import BlsmError, CoverageError
+    from blsm.errors import BlsmError
     from blsm.evaluation import compare_networks
-    from blsm.hypermodels import random_networks, sample_networks
-    from blsm.profiles import latencies
-    from blsm.profiling import Protocol, device
+    from blsm.profiling import device
 
-    families = [name for name in random_networks.FAMILIES if name in model.surrogates]
-    lacking = [name for name in ("conv", "head") if name not in model.surrogates] + ([] if families else ["mbconv"])
-    if lacking:
-        names = ",".join(lacking)
-        raise CoverageError(
-            f"random networks need surrogates for {names}: run `blsm profile --block {names} --device {model.device}` "
-            "and fit again"
-        )
-    networks = sample_networks(count, seed, families=families)
-    report = common.run_campaign(
-        device(model.device), store, networks, protocol=Protocol(), seed=seed, description="measuring networks"
-    )
-    if report.stopped == "interrupted":
-        raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
-    measured = latencies(store.profiles(model.device))
-    found = {network: measured[network] for network in networks if network in measured}
+    chosen = networks.of_model(model, count, seed)
+    found = networks.measure(device(model.device), store, chosen, seed, "measuring networks")
     if len(found) < 2:
         raise BlsmError(f"{len(found)} of {count} networks could be measured, at least 2 are needed")
     return compare_networks(model, found)

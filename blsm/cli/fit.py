@@ -29,6 +29,13 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="what it sees of a block: its config vector alone, as in the paper, or its analytic costs too (default: "
         "costs, but for plain_boosted_trees)",
     )
+    command.add_argument(
+        "--context",
+        choices=("isolated", "chain", "auto"),
+        default="auto",
+        help="which measurements of blocks to fit on: alone, in chains, or what `blsm additivity` recommends "
+        "(auto, default; alone where it was not run)",
+    )
     common.add_seed(command, "the split and the regressor")
 
 
@@ -45,6 +52,7 @@ def run(options: argparse.Namespace) -> None:
             options.device,
             regressor=options.regressor,
             features=options.features,
+            context=options.context,
             seed=options.seed,
             progress=lambda family: bar.set_postfix_str(family) or bar.update(),
         )
@@ -52,6 +60,6 @@ def run(options: argparse.Namespace) -> None:
     rows = [table_row(name, Agreement.from_json(surrogate.metrics)) for name, surrogate in model.surrogates.items()]
     common.print_table(rows, ("block family", *HEADERS[1:]))
     print(
-        f"{options.output}: {options.regressor} of {model.device}, figures of the test split, dispatch cost "
-        f"{1000 * model.dispatch_ms:.2f} us"
+        f"{options.output}: {options.regressor} of {model.device}, context {model.context}, figures of the test split, "
+        f"dispatch cost {1000 * model.dispatch_ms:.2f} us"
     )

@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blsm.blocks import BlockConfig
-    from blsm.profiles import Chain, Visit
-    from blsm.profiling import CampaignReport
+    from blsm.profiles import Chain, ProfileStore, Visit
+    from blsm.profiling import CampaignReport, Device
 
 NAME = "profile"
 HELP = "measure sampled blocks on a device into a profile store; run again to continue"
+#: How many networks `--context auto` studies where nothing is known.
+_STUDY_NETWORKS = 10
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -80,6 +82,7 @@ def run(options: argparse.Namespace) -> None:
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
             store.clear_failures(target.name)
+        chains = in_context(chains, _context(options, target, store), options.active)
 
         def measure(some: Sequence[Chain], budget_s: float | None) -> CampaignReport:
             return common.run_campaign(
@@ -104,6 +107,41 @@ def run(options: argparse.Namespace) -> None:
         print(f"the device itself varied by {drift:.0%} (sentinel block): use a quieter machine, or more --visits")
     if report.stopped == "interrupted":
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
+
+
+def _context(options: argparse.Namespace, target: Device, store: ProfileStore) -> str:
+    """The context that --context asks for; `auto` studies how blocks add up unless the store knows."""
+    if options.context != "auto":
+        return str(options.context)
+    from blsm.cli.additivity import study
+    from blsm.fitting import verdict
+    from blsm.hypermodels.random_networks import FAMILIES
+    from blsm.profiles import latencies
+
+    known = verdict(latencies(store.profiles(target.name)))
+    if known is None:
+        asked = (options.block or "").split(",")
+        families = [name for name in FAMILIES if name in asked] or list(FAMILIES)
+        known = study(target, store, families, _STUDY_NETWORKS, options.seed)
+    print(f"context {known.context}: timed in it, blocks add up best on {target.name}")
+    return known.context
+
+
+def in_context(chains: list[Chain], context: str, active: bool = False) -> list[Chain]:
+    """What to measure for chains of one block in a context.
+
+    Raises:
+        DomainError: active sampling in chains.
+    """
+    from blsm.errors import DomainError
+    from blsm.profiles import DISPATCH_PROBE
+    from blsm.profiling import contexts
+
+    if context == "isolated":
+        return chains
+    if active:
+        raise DomainError(f"--active times blocks alone, not in the context {context}: leave out one of the two")
+    return contexts.chains((chain[0] for chain in chains if chain != DISPATCH_PROBE), context)
 
 
 def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import blsm
+from blsm.calibration import Calibration, calibrate
+from blsm.errors import FitError
+from blsm.evaluation import compare_networks
+from blsm.hypermodels import sample_networks
+from blsm.profiles import Chain
+from blsm.testing import fake_latency_ms
+
+
+def slower_ms(chain: Chain) -> float:
+    """A device on which networks are a quarter slower than their blocks say, and each block 2 us more."""
+    return 1.25 * fake_latency_ms(chain) + 0.002 * len(chain)
+
+
+def error(model: blsm.LatencyModel, networks: list[Chain]) -> float:
+    """Mean absolute relative error."""
+    truth = np.array([slower_ms(network) for network in networks])
+    return float(np.abs(model.latencies(networks) / truth - 1).mean())
+
+
+@pytest.fixture(scope="module")
+def calibrated(fake_model: blsm.LatencyModel) -> blsm.LatencyModel:
+    return calibrate(fake_model, {network: slower_ms(network) for network in sample_networks(20, seed=1)})
+
+
+def test_calibration_mends_what_networks_have_in_common(
+    fake_model: blsm.LatencyModel, calibrated: blsm.LatencyModel
+) -> None:
+    others = sample_networks(60, seed=2)
+    assert error(fake_model, others) > 0.2
+    assert error(calibrated, others) < 0.05
+
+
+def test_latency_breakdown_and_many_at_once_agree(calibrated: blsm.LatencyModel) -> None:
+    network = sample_networks(1, seed=4)[0]
+    estimate = calibrated.latency(network)
+    assert estimate.latency_ms == pytest.approx(estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks))
+    assert estimate.latency_ms == pytest.approx(calibrated.latencies([network])[0])
+    assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
+    for block in estimate.blocks:
+        assert block.low_ms <= block.latency_ms <= block.high_ms
+
+
+def test_a_model_that_is_right_is_left_as_it_is(fake_model: blsm.LatencyModel) -> None:
+    networks = sample_networks(12, seed=1)
+    exact = dict(zip(networks, fake_model.latencies(networks).tolist(), strict=True))
+    calibration = calibrate(fake_model, exact).calibration
+    assert calibration is not None
+    np.testing.assert_allclose(list(calibration.factors.values()), 1, atol=1e-6)
+    assert calibration.each_ms == pytest.approx(0, abs=1e-9)
+
+
+def test_few_networks_are_trusted_less_than_many(fake_model: blsm.LatencyModel) -> None:
+    """Noise without a common part must hardly move the factors."""
+    networks = sample_networks(6, seed=1)
+    random = np.random.default_rng(0)
+    noisy = fake_model.latencies(networks) * random.lognormal(0, 0.1, len(networks))
+    calibration = calibrate(fake_model, dict(zip(networks, noisy.tolist(), strict=True))).calibration
+    assert calibration is not None
+    assert all(0.8 < factor < 1.25 for factor in calibration.factors.values())
+
+
+def test_intervals_know_what_calibration_left_over(fake_model: blsm.LatencyModel) -> None:
+    random = np.random.default_rng(0)
+
+    def noisy(seed: int, count: int) -> dict[Chain, float]:
+        return {n: slower_ms(n) * random.lognormal(0, 0.1) for n in sample_networks(count, seed)}
+
+    model = calibrate(fake_model, noisy(1, 40))
+    inside = compare_networks(model, noisy(2, 150)).inside
+    assert inside is not None
+    assert 0.8 <= inside <= 0.99
+
+
+def test_calibrating_again_starts_anew(calibrated: blsm.LatencyModel, fake_model: blsm.LatencyModel) -> None:
+    measured = {network: slower_ms(network) for network in sample_networks(10, seed=7)}
+    assert calibrate(calibrated, measured) == calibrate(fake_model, measured)
+
+
+def test_networks_that_it_was_calibrated_by_are_not_judged(calibrated: blsm.LatencyModel) -> None:
+    measured = {network: slower_ms(network) for network in sample_networks(25, seed=1)}
+    assert compare_networks(calibrated, measured).agreement.count == 5
+
+
+def test_a_bundle_keeps_the_calibration(calibrated: blsm.LatencyModel, tmp_path: Path) -> None:
+    model = replace(calibrated, context="chain")
+    blsm.save(model, tmp_path / "c.blsm")
+    loaded = blsm.load(tmp_path / "c.blsm")
+    assert (loaded.calibration, loaded.context) == (calibrated.calibration, "chain")
+    network = sample_networks(1, seed=4)[0]
+    assert loaded.latency(network) == model.latency(network)
+
+
+def test_families_that_no_network_had_share_the_common_factor() -> None:
+    calibration = Calibration({"conv": 1.1}, 1.2, 0.0, frozenset(), 1.0)
+    blocks = [blsm.block_family(name).sample(1)[0] for name in ("conv", "res_v1")]
+    np.testing.assert_allclose(calibration.apply(blocks, np.ones(2)), [1.1, 1.2])
+    below = replace(calibration, each_ms=-5.0)
+    np.testing.assert_array_equal(below.apply(blocks, np.ones(2)), [0, 0])
+
+
+def test_too_few_networks_are_refused(fake_model: blsm.LatencyModel) -> None:
+    measured = {network: slower_ms(network) for network in sample_networks(4, seed=1)}
+    with pytest.raises(FitError, match="4 measured networks are too few to calibrate, 5 are the least"):
+        calibrate(fake_model, measured)
