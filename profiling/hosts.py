@@ -54,6 +54,7 @@ _PATIENCE_S = 60.0
 _KEPT_BYTES = 64 * 2**20
 #: What the last line that ssh or the host's shell wrote matches, and what to do about it.
 _ADVICE = (
+    ("Can't open user config file", "--ssh-config must name a file that can be read"),
     ("Host key verification failed", "its key is unknown or has changed: check it, then add it to known_hosts"),
     ("Permission denied", "a key must log in without a password: try ssh-copy-id"),
     ("not found|No such file", "name its Python with ssh://HOST?python=/path/to/python3"),

@@ -6,11 +6,9 @@ import csv
 import importlib.util
 import json
 import logging
-import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +18,7 @@ from blsm.errors import DeviceError, DomainError
 from blsm.profiles import Chain, Fingerprint, Visit
 from blsm.profiling.devices.base import Device, Protocol, Session
 from blsm.profiling.devices.litert import convert_int8
+from blsm.profiling.devices.screen import off_the_screen
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ class Asic(Device):
         arguments += ["--system-config", self.system, "--memory-mode", self.memory]
         limit = sys.getrecursionlimit()
         try:
-            with _silence():
+            with off_the_screen():
                 status = vela.main(arguments)
         except (Exception, SystemExit) as error:  # it raises many kinds, and ends the process over its arguments
             raise DeviceError(f"Vela refused it: {type(error).__name__}: {error}") from error
@@ -178,21 +177,6 @@ class _CycleModelSession(Session):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DeviceError(f"{artifact} is no estimate of Vela: {type(error).__name__}: {error}") from None
         return Visit.from_samples([latency_ns] * protocol.invocations)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the screen clean: Vela prints from Python and, past `sys.stdout`, from C++."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        kept = os.dup(1), os.dup(2)
-        try:
-            for descriptor in (1, 2):
-                os.dup2(nowhere.fileno(), descriptor)
-            yield
-        finally:
-            for descriptor, copy in zip((1, 2), kept, strict=True):
-                os.dup2(copy, descriptor)
-                os.close(copy)
 
 
 def _read_tables(folder: Path) -> tuple[dict[str, str], list[dict[str, str]]]:

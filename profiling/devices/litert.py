@@ -10,6 +10,7 @@ from blsm.domains import Domain, Integers, Value
 from blsm.errors import DeviceError
 from blsm.profiling.devices.freezing import Frozen, freeze, refusals
 from blsm.profiling.devices.host import HostDevice
+from blsm.profiling.devices.screen import off_the_screen
 
 #: Random inputs that a quantised model's value ranges are taken from; latency does not depend on the ranges.
 _CALIBRATION_INPUTS = 4
@@ -82,7 +83,8 @@ def convert_int8(model: Any) -> bytes:
     converter.representative_dataset = inputs
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
-    converted = _convert(converter)
+    with off_the_screen():  # it prints whether it quantises, from C++
+        converted = _convert(converter)
     # The converter leaves what it can't quantise in float, between conversions, and says nothing.
     if left := _float_operators(converted):
         raise DeviceError(f"it can't be quantised to int8 in full: {', '.join(left)} would stay in float")

@@ -10,7 +10,7 @@ import blsm
 from blsm.errors import DeviceError, UnknownDeviceError
 from blsm.profiles import DISPATCH_PROBE, ProfileStore
 from blsm.profiling import Campaign, Protocol, device, devices, measure_model
-from blsm.profiling.devices.litert import convert
+from blsm.profiling.devices.litert import convert, convert_int8
 
 PROTOCOL = Protocol(visits=2, invocations=10)
 
@@ -80,3 +80,10 @@ def test_models_that_cannot_be_deployed_are_refused() -> None:
     inputs = keras.Input((4,))
     with pytest.raises(DeviceError, match="refused the model"):
         measure_model(keras.Model(inputs, Strings()(inputs)), device("edge_cpu"), PROTOCOL)
+
+
+def test_quantising_stays_off_the_screen(capfd: pytest.CaptureFixture[str], network: list[blsm.BlockConfig]) -> None:
+    convert((network[0],))  # TensorFlow greets when it is imported
+    capfd.readouterr()
+    assert convert_int8(tuple(network))
+    assert capfd.readouterr() == ("", "")
