@@ -8,10 +8,44 @@ import sys
 from collections.abc import Sequence
 
 from blsm._version import __version__
-from blsm.cli import blocks, check, descriptor, devices, evaluate, export, fit, measure, predict, profile
+from blsm.cli import (
+    additivity,
+    blocks,
+    calibrate,
+    check,
+    compare,
+    descriptor,
+    devices,
+    evaluate,
+    export,
+    feasibility,
+    fit,
+    measure,
+    predict,
+    profile,
+    report,
+    search,
+)
 from blsm.errors import BlsmError
 
-_COMMANDS = (devices, blocks, descriptor, profile, check, export, measure, fit, evaluate, predict)
+_COMMANDS = (
+    devices,
+    blocks,
+    descriptor,
+    profile,
+    check,
+    additivity,
+    export,
+    measure,
+    fit,
+    calibrate,
+    evaluate,
+    predict,
+    search,
+    compare,
+    feasibility,
+    report,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         prog="blsm",
         description="Block-level surrogate latency models: profile blocks on a device once, predict any network.",
         epilog="Typical use: blsm profile --block all --device edge_cpu; blsm fit --device edge_cpu -o edge_cpu.blsm; "
-        "blsm predict MODEL.keras --latency-model edge_cpu.blsm",
+        "blsm predict MODEL.keras --latency-model edge_cpu.blsm; blsm search --latency-model edge_cpu.blsm -o found",
     )
     top.add_argument("--version", action="version", version=f"blsm {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
