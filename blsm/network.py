@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,10 +132,20 @@ def load_keras_model(path: str | Path) -> keras.Model:
     if not path.is_file():
         raise ModelFileError(f"no model file at {path}")
     try:
+        if _has_autokeras_layers(path):
+            import autokeras  # noqa: F401  # makes its layers known to Keras
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # noqa: BLE001  # Keras raises many kinds for a bad file
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelFileError(f"{path} is no readable Keras model (.keras): {reason}") from None
+
+
+def _has_autokeras_layers(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return b'"autokeras.' in archive.read("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def check_chain(blocks: Sequence[BlockConfig]) -> None:
