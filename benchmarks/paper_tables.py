@@ -1,0 +1,265 @@
+"""The paper's Tables 3 and 4 on the devices at hand, with what they lack: errors in percent, intervals, baselines.
+
+Table 3: rank correlation of predicted and measured blocks, family by family, four regressors. Table 4: correlation on
+random MBConv networks measured whole, of random depth (3 to 12 blocks) and of equal depth (8), whose latencies span a
+narrower range; after calibration by 20 other networks, the share within 5 % and 10 %, and the share inside the 90 %
+interval. Beside them: the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras
+layer timed alone and summed. Each device has a store of its own: run again to continue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common import write_result
+
+import blsm
+from blsm.additivity import Additivity
+from blsm.calibration import calibrate
+from blsm.cli.additivity import study
+from blsm.cli.common import print_table
+from blsm.cli.networks import CALIBRATION_SEED, measure
+from blsm.errors import BlsmError, DeviceError
+from blsm.evaluation import compare_networks
+from blsm.files import write_atomically
+from blsm.fitting import fit_latency_model, verdict
+from blsm.hypermodels import sample_networks
+from blsm.latency_model import LatencyModel
+from blsm.metrics import Agreement
+from blsm.profiles import Chain, ProfileStore, latencies
+from blsm.profiling import Device, Protocol, contexts, device, machine
+
+if TYPE_CHECKING:
+    import keras
+
+DEVICES = "edge_cpu,edge_cpu_int8,cloud_cpu,tensorflow_cpu,openvino_cpu,onnx_cpu,asic,gpu"
+REGRESSORS = ("boosted_trees", "random_forest", "linear", "dense_nas")
+FAMILIES = ("mbconv", "res_v1", "res_v2")
+#: A network's first and last block; the paper has no table of these.
+ENDS = ("conv", "head")
+SETS = {"random depth": (0, (3, 12)), "equal depth": (1, (8, 8))}
+#: Spearman of Table 4, boosted trees, of the devices that come nearest to ours.
+PAPER = {"cloud_cpu": 0.96, "edge_cpu": 0.89, "asic": 0.70, "gpu": 0.57}
+_LAYER_PROTOCOL = Protocol(visits=1)
+
+
+def main() -> None:
+    """Measures device after device and prints both tables of each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--devices", default=DEVICES, help="names, separated by commas; those not usable here are named"
+    )
+    parser.add_argument("--stores", type=Path, default=Path("build/paper"), help="folder of the stores")
+    parser.add_argument("--regressors", default=",".join(REGRESSORS))
+    parser.add_argument("--samples", type=int, default=1715, help="configs of each family, 70 %% of them for training")
+    parser.add_argument("--networks", type=int, default=200, help="networks of each set")
+    parser.add_argument("--calibration", type=int, default=20, help="networks to calibrate by")
+    parser.add_argument("--layerwise", type=int, default=20, help="networks whose layers are timed one by one")
+    parser.add_argument("--quick", action="store_true", help="a tenth of everything: to see it work, not for figures")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.quick:
+        options.samples, options.networks, options.calibration, options.layerwise = 150, 20, 8, 1
+    options.stores.mkdir(parents=True, exist_ok=True)
+    for name in options.devices.split(","):
+        target = device(name)
+        if (lacking := target.missing()) is not None:
+            print(f"{name} is not usable here: {lacking}")
+            continue
+        began = time.monotonic()
+        figures = tables(target, options)
+        write_result(f"paper_tables_{name}", {"seconds": time.monotonic() - began, "quick": options.quick, **figures})
+
+
+def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
+    """Both tables of one device."""
+    seed = options.seed
+    networks = {
+        name: sample_networks(options.networks, seed + number, families=["mbconv"], depth=depth)
+        for name, (number, depth) in SETS.items()
+    }
+    for_calibration = sample_networks(options.calibration, CALIBRATION_SEED + seed, families=["mbconv"])
+    with ProfileStore(options.stores / f"{target.name}.db", create=True) as store:
+        additivity = profile(target, store, options)
+        measured = {name: measure(target, store, chains, seed, name) for name, chains in networks.items()}
+        calibration_ms = measure(target, store, for_calibration, seed, "calibration")
+        blocks = {name: block_figures(store, target.name, name, seed) for name in options.regressors.split(",")}
+        predicted: dict[str, Any] = {}
+        for regressor in options.regressors.split(","):
+            model = fitted(store, target.name, regressor, [*ENDS, "mbconv"], seed)
+            predicted[regressor] = model if isinstance(model, str) else network_figures(model, measured, calibration_ms)
+    baselines = {
+        "measured twice": retest(target, measured["random depth"], options),
+        "MACs": macs_figures(measured),
+        "layer-wise": layerwise(target, measured["random depth"], options),
+    }
+    print_tables(target.name, additivity, blocks, predicted, baselines)
+    return {
+        "device": target.name,
+        "fingerprint": target.fingerprint().to_json(),
+        "samples_per_family": options.samples,
+        "additivity": {"context": additivity.context, **additivity.to_json()},
+        "blocks": blocks,
+        "networks": predicted,
+        "baselines": baselines,
+        "paper_spearman": PAPER.get(target.name),
+    }
+
+
+def profile(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
+    """Profiles isolated blocks; in chains too, where the device's blocks add up better so."""
+    store.register_device(target.name, target.fingerprint())
+    known = verdict(latencies(store.profiles(target.name)))
+    additivity = known or study(target, store, ["mbconv"], 20 if not options.quick else 8, options.seed)
+    configs = [c for name in (*FAMILIES, *ENDS) for c in blsm.block_family(name).sample(options.samples, options.seed)]
+    measure(target, store, contexts.chains(configs, "isolated"), options.seed, "blocks")
+    if additivity.context != "isolated":
+        in_networks = [config for config in configs if config.family in (*ENDS, "mbconv")]
+        measure(target, store, contexts.chains(in_networks, additivity.context), options.seed, "blocks in chains")
+    return additivity
+
+
+def fitted(
+    store: ProfileStore, name: str, regressor: str, families: Sequence[str], seed: int, context: str = "auto"
+) -> LatencyModel | str:
+    """The latency model, or why there is none."""
+    try:
+        return fit_latency_model(store, name, regressor=regressor, seed=seed, families=families, context=context)
+    except BlsmError as error:
+        return str(error)
+
+
+def block_figures(store: ProfileStore, name: str, regressor: str, seed: int) -> dict[str, Any] | str:
+    """Table 3: family -> figures of its test split, isolated blocks."""
+    model = fitted(store, name, regressor, FAMILIES, seed, "isolated")
+    if isinstance(model, str):
+        return model
+    return {family: dict(surrogate.metrics) for family, surrogate in model.surrogates.items()}
+
+
+def network_figures(
+    model: LatencyModel, measured: dict[str, dict[Chain, float]], calibration_ms: dict[Chain, float]
+) -> dict[str, Any]:
+    """Table 4: set of networks -> figures as the model is, and calibrated."""
+    figures = {}
+    for name, networks_ms in measured.items():
+        for kind, judged in {"plain": model, "calibrated": calibrate(model, calibration_ms)}.items():
+            comparison = compare_networks(judged, networks_ms)
+            figures[f"{name}, {kind}"] = {**comparison.agreement.to_json(), "inside_interval": comparison.inside}
+    return figures
+
+
+def retest(target: Device, networks_ms: dict[Chain, float], options: argparse.Namespace) -> dict[str, float]:
+    """The same networks measured once more: no prediction can be expected to agree better."""
+    with ProfileStore(options.stores / f"{target.name}.again.db", create=True) as store:
+        again_ms = measure(target, store, list(networks_ms), options.seed + 1, "measuring again")
+    return Agreement.of(list(again_ms.values()), [networks_ms[network] for network in again_ms]).to_json()
+
+
+def macs_figures(measured: dict[str, dict[Chain, float]]) -> dict[str, Any]:
+    """How multiply-accumulates alone rank networks."""
+    figures = {}
+    for name, networks_ms in measured.items():
+        macs = [sum(config.macs for config in network) for network in networks_ms]
+        agreement = Agreement.of(macs, list(networks_ms.values()))
+        figures[name] = {"spearman": agreement.spearman, "pearson": agreement.pearson}
+    return figures
+
+
+def layerwise(target: Device, networks_ms: dict[Chain, float], options: argparse.Namespace) -> dict[str, float] | str:
+    """Every Keras layer timed alone, and summed: the lookup table of today."""
+    cache = options.stores / f"{target.name}.layers.json"
+    known: dict[str, float] = json.loads(cache.read_text()) if cache.exists() else {}
+    sums = []
+    chosen = list(networks_ms)[: options.layerwise]
+    try:
+        with target.open(machine.split_cores()[0]) as session, tempfile.TemporaryDirectory() as folder:
+            for network in chosen:
+                keys = {key: layer for layer in blsm.build_network(network).layers if (key := layer_key(layer))}
+                for key, layer in keys.items():
+                    if key not in known:
+                        artifact = Path(folder) / f"layer{target.suffix}"
+                        target.compile(alone(layer), artifact)
+                        known[key] = session.visit(artifact, _LAYER_PROTOCOL).minimum_ns / 1e6
+                write_atomically(cache, json.dumps(known).encode())
+                layers = blsm.build_network(network).layers
+                sums.append(sum(known[key] for layer in layers if (key := layer_key(layer))))
+    except DeviceError as error:
+        return f"a layer can't be measured alone: {error}"
+    if len(chosen) < 2:
+        return f"{len(chosen)} network is too few to compare"
+    return Agreement.of(sums, [networks_ms[network] for network in chosen]).to_json()
+
+
+def layer_key(layer: keras.Layer) -> str:
+    """A name of what a layer does; equal layers share it, and an input has none."""
+    if type(layer).__name__ == "InputLayer":
+        return ""
+    config = {name: value for name, value in layer.get_config().items() if name != "name"}
+    shapes = [tuple(tensor.shape) for tensor in inputs_of(layer)]
+    text = json.dumps([type(layer).__name__, config, shapes], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def inputs_of(layer: keras.Layer) -> list[Any]:
+    """The input tensors of a layer."""
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def alone(layer: keras.Layer) -> keras.Model:
+    """A model of one layer, weights random so that nothing is folded away."""
+    import keras
+
+    copy = type(layer).from_config(layer.get_config())
+    inputs = [keras.Input(tensor.shape[1:], batch_size=1) for tensor in inputs_of(layer)]
+    model = keras.Model(inputs, copy(inputs if len(inputs) > 1 else inputs[0]))
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.05, 0.15, weight.shape) for weight in model.weights])
+    return model
+
+
+def print_tables(
+    name: str, additivity: Additivity, blocks: dict[str, Any], predicted: dict[str, Any], baselines: dict[str, Any]
+) -> None:
+    """Prints what `tables` found."""
+    print(f"\n{name}: sums of measured blocks over networks")
+    print_table([(context, asdict(s)) for context, s in additivity.sums.items()], ("context", "figures"))
+    print(f"\n{name}, Table 3: Spearman (MAPE %) of isolated blocks")
+    rows = [
+        (regressor, *([found] if isinstance(found, str) else [_cell(found[family]) for family in FAMILIES]))
+        for regressor, found in blocks.items()
+    ]
+    print_table(rows, ("regressor", *FAMILIES))
+    paper = f" (paper: Spearman {PAPER[name]})" if name in PAPER else ""
+    print(f"\n{name}, Table 4: random MBConv networks{paper}")
+    table: list[tuple[str, ...]] = []
+    for regressor, found in predicted.items():
+        if isinstance(found, str):
+            table.append((regressor, found))
+            continue
+        for kind, f in found.items():
+            share = f"{f['within_5']:.1%}", f"{f['within_10']:.1%}", f"{f['inside_interval']:.1%}"
+            table.append((f"{regressor}, {kind}", *(f"{f[k]:.4f}" for k in ("spearman", "pearson")), _mape(f), *share))
+    print_table(table, ("", "Spearman", "Pearson", "MAPE %", "within 5 %", "within 10 %", "in interval"))
+    print_table([(kind, json.dumps(figures)) for kind, figures in baselines.items()], ("baseline", "figures"))
+
+
+def _cell(figures: dict[str, float]) -> str:
+    return f"{figures['spearman']:.4f} ({_mape(figures)})"
+
+
+def _mape(figures: dict[str, float]) -> str:
+    return f"{figures['mape']:.2f}"
+
+
+if __name__ == "__main__":
+    main()
