@@ -68,4 +68,5 @@ class DualStream:
 
 def _squash(descriptors: Array) -> Array:
     """Counters differ by orders of magnitude; those of an operator's latency lie below 1."""
-    return np.arcsinh(1e3 * descriptors)
+    squashed: Array = np.arcsinh(1e3 * descriptors)
+    return squashed

@@ -68,7 +68,8 @@ class Help(Method):
         if self._rows is None:
             raise FitError("help must be fitted to a pool before it names references")
         others = np.setdiff1d(np.arange(len(pool)), self._rows)
-        return np.concatenate([self._rows, np.random.default_rng(self.seed).permutation(others)])[:count]
+        rows: Array = np.concatenate([self._rows, np.random.default_rng(self.seed).permutation(others)])[:count]
+        return rows
 
     def _adapt(self, encodings: Array, latencies_ms: Array) -> Predictor:
         network, draws = self._network, self.settings.draws if self.settings.modulator else 1
@@ -187,12 +188,14 @@ def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) 
 def _embedding(reference_ms: Array) -> Array:
     """Latencies of the references, shape (..., d), scaled to [0, 1] (Section 3.2 of the paper)."""
     low, high = reference_ms.min(axis=-1, keepdims=True), reference_ms.max(axis=-1, keepdims=True)
-    return ((reference_ms - low) / np.maximum(high - low, least_latency(high))).astype(np.float32)
+    scaled: Array = ((reference_ms - low) / np.maximum(high - low, least_latency(high))).astype(np.float32)
+    return scaled
 
 
 def _scale(latencies_ms: Array, low: Any, high: Any) -> Array:
     span = np.maximum(high - low, least_latency(high))
-    return ((latencies_ms - low) / span * (1 - 2 * _MARGIN) + _MARGIN).astype(np.float32)
+    scaled: Array = ((latencies_ms - low) / span * (1 - 2 * _MARGIN) + _MARGIN).astype(np.float32)
+    return scaled
 
 
 def _episode(table_ms: Array, references: Array, settings: HelpSettings, random: np.random.Generator) -> Any:

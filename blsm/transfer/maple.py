@@ -160,7 +160,6 @@ class Maple(Method):
             new_weight = float(np.sqrt(len(samples[1])))
         total = pool_weight + new_weight
 
-        @tf.function
         def train(rows: Any, rates: Any) -> None:
             for step in tf.range(tf.shape(rates)[0]):
                 batch = rows[step]
@@ -174,7 +173,7 @@ class Maple(Method):
                         loss += new_weight / total * tf.reduce_mean(tf.abs(own - new_y))
                 optimizer.apply(tape.gradient(loss, variables), rates[step])
 
-        train(tf.constant(rows, tf.int32), tf.constant(rate * cosine(steps), tf.float32))
+        tf.function(train)(tf.constant(rows, tf.int32), tf.constant(rate * cosine(steps), tf.float32))
         return [variable.numpy() for variable in variables]
 
     def to_files(self) -> dict[str, bytes]:

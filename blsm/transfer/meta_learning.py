@@ -182,7 +182,6 @@ class MetaLearner:
         table = tf.constant(inputs)
         optimizer = Adam(self.variables)
 
-        @tf.function(reduce_retracing=False)
         def step(hardware: Any, s_rows: Any, s_y: Any, q_rows: Any, q_y: Any) -> Any:
             with tf.GradientTape() as tape:
                 adapted, divergence = self._adapted(hardware, tf.gather(table, s_rows), s_y)
@@ -193,7 +192,7 @@ class MetaLearner:
             optimizer.apply(gradients, settings.rate)
             return error
 
-        return step
+        return tf.function(step)
 
     def adapt(self, hardware: Array, x: Array, y: Array) -> list[Array]:
         """Weights adapted to T tasks.

@@ -177,7 +177,6 @@ def _descend(
     optimizer = Adam(tuned, decay)
     x, labels, known = data
 
-    @tf.function
     def descend(rows: Any, rates: Any) -> None:
         for step in tf.range(tf.shape(rates)[0]):
             batch = rows[step]
@@ -186,4 +185,4 @@ def _descend(
                 loss = tf.reduce_sum(error * tf.gather(known, batch))
             optimizer.apply(tape.gradient(loss, tuned), rates[step])
 
-    descend(tf.constant(rows, tf.int32), tf.constant(rates, tf.float32))
+    tf.function(descend)(tf.constant(rows, tf.int32), tf.constant(rates, tf.float32))

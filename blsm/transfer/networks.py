@@ -28,7 +28,8 @@ class Encoder(Protocol):
         size: length of a vector.
     """
 
-    size: int
+    @property
+    def size(self) -> int: ...
 
     def inputs(self, encodings: Array) -> Array:
         """What it reads of encodings of shape (n, width): float32, shape (n, features)."""
@@ -108,7 +109,7 @@ class GcnEncoder:
     def features(self) -> int:
         """Features of a node."""
         fixed = sum(node is None for node in self.graph.nodes)
-        return fixed + max(node.stop - node.start for node in self.graph.nodes if node is not None)
+        return fixed + max(int(node.stop - node.start) for node in self.graph.nodes if node is not None)
 
     def shapes(self) -> Shapes:
         return dense_shapes(self.features, *[self.size] * self.layers)

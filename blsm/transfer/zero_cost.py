@@ -163,7 +163,9 @@ def _nwot(subject: _Subject) -> float:
     _, trace = subject.network().run(subject.images)
     if not trace.rectified:
         return 0.0
-    codes = np.hstack([np.asarray(x).reshape(len(subject.images), -1) > 0 for x in trace.rectified]).astype(np.float64)
+    codes: Array = np.hstack([np.asarray(x).reshape(len(subject.images), -1) > 0 for x in trace.rectified]).astype(
+        float
+    )
     return float(np.linalg.slogdet(codes @ codes.T + (1 - codes) @ (1 - codes).T)[1])
 
 
@@ -172,8 +174,8 @@ def _zen(subject: _Subject) -> float:
     weights and inputs, steps of 0.01 (Lin et al. 2021, Algorithm 1)."""
     random = np.random.default_rng([subject.seed, 2])
     network = subject.network(gain=1.0)
-    images = random.standard_normal(subject.images.shape).astype(np.float32)
-    steps = 0.01 * random.standard_normal(images.shape).astype(np.float32)
+    images, steps = random.standard_normal((2, *subject.images.shape)).astype(np.float32)
+    steps *= 0.01
     _, trace = network.run(images)
     _, moved = network.run(images + steps)
     difference = np.abs(np.asarray(trace.features) - np.asarray(moved.features))
