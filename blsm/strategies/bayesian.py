@@ -17,6 +17,8 @@ from blsm.strategies.gaussian_process import GaussianProcess
 #: the most promising settings found so far, in this many rounds.
 _RANDOM, _NEIGHBOURS, _ROUNDS, _CHILDREN = 2000, 500, 2, 300
 _PARENTS = 10
+#: The first settings lose at most this much of the score to latency, compared with the fastest.
+_SLOW = 0.3
 #: Where latency is dear, one of this many random settings is drawn to begin with.
 _ATTEMPTS = 200
 
@@ -79,7 +81,10 @@ class Bayesian(Strategy):
             settings = encoding.values(encoding.sample(_ATTEMPTS if search.screen else 1, search.random))
             if search.screen is not None:
                 latency_ms = search.screen(settings)
-                order = np.argsort(latency_ms, kind="stable")[: np.count_nonzero(~np.isnan(latency_ms))]
+                # What is so slow that accuracy can hardly make up for it teaches little.
+                term = search.latency_term(latency_ms)
+                promising = term >= np.nanmax(term, initial=-np.inf) - _SLOW
+                order = np.argsort(latency_ms, kind="stable")[: np.count_nonzero(promising)]
                 # The golden ratio spreads any number of points evenly.
                 start = int(len(order) * ((len(search.trials) + 0.5) * 0.6180339887498949 % 1))
                 settings = [settings[index] for index in np.roll(order, -start)]
