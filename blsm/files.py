@@ -9,13 +9,14 @@ from pathlib import Path
 from blsm.errors import FileError
 
 
-def write_atomically(path: Path, content: bytes, error: type[FileError] = FileError) -> None:
+def write_atomically(path: Path, content: bytes, error: type[FileError] = FileError, *, flush: bool = True) -> None:
     """Writes a file by way of a temporary one beside it.
 
     Args:
         path: the file.
         content: all of it.
         error: what to raise.
+        flush: wait until it is on the disk: a power cut can't undo it then, whatever the file system.
 
     Raises:
         FileError: of class `error`, where the file can't be written; an older file of this name is left as it was.
@@ -25,8 +26,9 @@ def write_atomically(path: Path, content: bytes, error: type[FileError] = FileEr
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as reason:

@@ -21,7 +21,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.distribute import utils as distribution
 
 from blsm._types import Array
-from blsm.errors import BlsmError, FileError, SearchError
+from blsm.errors import BlsmError, SearchError
 from blsm.files import write_atomically
 from blsm.latency_model import LatencyEstimate
 from blsm.latency_sources import LatencySource
@@ -471,4 +471,5 @@ def _number(value: Any) -> float:
 
 
 def _write_json(path: Path, data: Any) -> None:
-    write_atomically(path, json.dumps(data).encode(), FileError)
+    # A trial is saved five times: to wait for the disk each time takes longer than all else an oracle does.
+    write_atomically(path, json.dumps(data).encode(), flush=False)
