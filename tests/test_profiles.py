@@ -158,7 +158,9 @@ def test_visits_that_come_together_are_stored_all_or_none(tmp_path: Path) -> Non
     with ProfileStore(tmp_path / "p.db", create=True) as store:
         store.register_device("edge_cpu", MACHINE)
         store.add_visits("edge_cpu", [(_chain(number % 2), Visit.from_samples([number + 1])) for number in range(4)])
-        stored = {profile.blocks: [visit.minimum_ns for visit in profile.visits] for profile in store.profiles("edge_cpu")}
+        stored = {
+            profile.blocks: [visit.minimum_ns for visit in profile.visits] for profile in store.profiles("edge_cpu")
+        }
         assert stored == {_chain(0): [1, 3], _chain(1): [2, 4]}
         with pytest.raises(AttributeError):
             store.add_visits("edge_cpu", [(_chain(2), Visit.from_samples([1])), (_chain(3), None)])  # type: ignore[list-item]
