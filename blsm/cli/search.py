@@ -25,7 +25,8 @@ HELP = "search for networks that are accurate and fast; run again with the same 
 
 #: What may differ when a search is continued.
 _FREE = ("max_trials", "output", "run")
-_PROJECT = "search"
+#: KerasTuner's project, and the options that it was started with, inside the output folder.
+_PROJECT, _OPTIONS = "search", "options.json"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -65,11 +66,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Searches, prints the results, draws the Pareto front, saves the best model."""
     from blsm.errors import BlsmError
+    from blsm.files import write_atomically
     from blsm.images import load_images
 
     source = latency_source(options.latency_model, options.hil)
     folder: Path = options.output
-    _continue(folder, options)
+    continues = has_trials(folder)
+    settings = settings_of(options)
+    if continues:
+        check_same(folder, settings)
     with common.quiet():
         from blsm.hypermodels.loading import load_hypermodel
 
@@ -78,7 +83,8 @@ def run(options: argparse.Namespace) -> None:
     check_fits(hypermodel, images)
     check_source(source, hypermodel, options.hypermodel)
     with _one_line_warnings():
-        tuner = make_tuner(hypermodel, source, options)
+        tuner = make_tuner(hypermodel, source, options, overwrite=not continues)
+        write_atomically(folder / _OPTIONS, json.dumps(settings, indent=1).encode())
         try:
             tuner.search(
                 images.x_train,
@@ -143,34 +149,50 @@ def check_source(source: LatencySource, hypermodel: Any, name: str) -> None:
             raise CoverageError(f"{error}, or add --hil DEVICE to measure what is not covered") from None
 
 
-def _continue(folder: Path, options: argparse.Namespace) -> None:
-    """Makes the folder, or checks that the search in it was started with the same options."""
-    from blsm.errors import FileError, SearchError
-    from blsm.files import write_atomically
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that decide what a search finds, as JSON data."""
+    settings = {name: value for name, value in vars(options).items() if name not in _FREE}
+    return {**settings, "latency_model": options.latency_model and str(options.latency_model)}
 
-    settings = {name: value for name, value in sorted(vars(options).items()) if name not in _FREE}
-    settings["latency_model"] = options.latency_model and str(options.latency_model)
-    path = folder / "options.json"
+
+def has_trials(folder: Path) -> bool:
+    """Whether a search in this folder has come to a trial; one that has not may start anew with other options.
+
+    Raises:
+        FileError: the folder can't be used.
+    """
+    from blsm.errors import FileError
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        saved = json.loads(path.read_text()) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot use the folder {folder}: {getattr(error, 'strerror', None) or error}") from None
-    if saved is None:
-        write_atomically(path, json.dumps(settings, indent=1).encode())
-    elif saved != settings:
+    except OSError as error:
+        raise FileError(f"cannot make the folder {folder}: {error.strerror}") from None
+    return any((folder / _PROJECT).glob("trial_*"))
+
+
+def check_same(folder: Path, settings: dict[str, Any]) -> None:
+    """Raises SearchError if the search in a folder was started with other options."""
+    from blsm.errors import FileError, SearchError
+
+    try:
+        saved = json.loads((folder / _OPTIONS).read_text())
         different = [
             f"--{name.replace('_', '-')} {saved.get(name)!r}, now {value!r}"
             for name, value in settings.items()
             if saved.get(name) != value
         ]
+    except (OSError, ValueError, AttributeError) as error:
+        raise FileError(
+            f"cannot continue the search in {folder}: its {_OPTIONS} is missing or damaged ({error}); choose another -o"
+        ) from None
+    if different:
         raise SearchError(
             f"{folder} holds a search with other options ({'; '.join(different)}): choose another -o, or the same ones"
         )
 
 
-def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespace) -> Any:
-    """A LatencyTuner that says on standard error how it goes."""
+def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespace, *, overwrite: bool) -> Any:
+    """A LatencyTuner that says on standard error how it goes; `overwrite` starts anew."""
     with common.quiet():
         import keras
 
@@ -201,7 +223,9 @@ def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespa
 
     # KerasTuner says on standard output that it continues.
     with contextlib.redirect_stdout(io.StringIO()):
-        return Tuner(hypermodel, oracle, directory=str(options.output), project_name=_PROJECT)
+        # Only KerasTuner's own folder is ever emptied.
+        overwrite = overwrite and (options.output / _PROJECT / "oracle.json").exists()
+        return Tuner(hypermodel, oracle, directory=options.output, project_name=_PROJECT, overwrite=overwrite)
 
 
 def progress_line(oracle: LatencyOracle, trial_id: str) -> str:

@@ -146,12 +146,22 @@ def test_latency_must_come_from_somewhere(tmp_path: Path, capsys: pytest.Capture
     assert "--latency-model FILE.blsm, --hil DEVICE, or both" in capsys.readouterr().err
 
 
+def test_a_search_that_came_to_no_trial_starts_anew(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reference_ms, said in ((1e-9, "out of reach"), (1e-8, "out of reach")):
+        assert main(_arguments(folder, tmp_path, "--reference-latency-ms", reference_ms)) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_another_search(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "search").mkdir()
-    (tmp_path / "search" / "oracle.json").write_text("{}")
-    (tmp_path / "search" / "tuner0.json").write_text("{}")
-    assert main(_arguments(folder, tmp_path, "--max-trials", 1)) == 2
-    assert "the project at" in capsys.readouterr().err
-    (tmp_path / "options.json").write_text("no json")
-    assert main(_arguments(folder, tmp_path, "--max-trials", 1)) == 2
-    assert "cannot use the folder" in capsys.readouterr().err
+    (tmp_path / "search" / "trial_0").mkdir(parents=True)
+    assert main(_arguments(folder, tmp_path)) == 2
+    assert "its options.json is missing or damaged" in capsys.readouterr().err
+    options = {"hypermodel": "blsm.hypermodels:Cifar10"}
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    assert main(_arguments(folder, tmp_path)) == 2
+    assert "--hypermodel 'blsm.hypermodels:Cifar10', now" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(_arguments(folder, tmp_path / "file")) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
