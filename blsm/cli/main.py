@@ -25,6 +25,7 @@ from blsm.cli import (
     profile,
     report,
     search,
+    transfer,
 )
 from blsm.errors import BlsmError
 
@@ -39,6 +40,7 @@ _COMMANDS = (
     measure,
     fit,
     calibrate,
+    transfer,
     evaluate,
     predict,
     search,

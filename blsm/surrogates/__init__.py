@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TypeVar
 
@@ -32,6 +33,10 @@ for _builtin in (BoostedTrees, PlainBoostedTrees, TfdfBoostedTrees, RandomForest
     register_regressor(_builtin)
 
 
+#: Regressors that are not fitted but made elsewhere, and where: a bundle that holds one imports it.
+_ELSEWHERE = {"transferred": "blsm.transfer.blocks"}
+
+
 @lru_cache(maxsize=1)
 def _load_installed() -> None:
     for point in entry_points(group="blsm.regressors"):
@@ -50,6 +55,8 @@ def regressor_class(name: str) -> type[Regressor]:
     Raises:
         UnknownRegressorError: there is none; it names the known ones and the closest.
     """
+    if name in _ELSEWHERE:
+        import_module(_ELSEWHERE[name])
     known = regressors()
     if name not in known:
         raise UnknownRegressorError(name, known)

@@ -82,6 +82,16 @@ class Predictor(Stored):
     """
 
     width: int
+    _classes: ClassVar[dict[str, type[Predictor]]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._classes[cls.name] = cls
+
+    @staticmethod
+    def named(name: str) -> type[Predictor]:
+        """The class of predictors of this name; its module has been imported, raises KeyError otherwise."""
+        return Predictor._classes[name]
 
     def predict(self, encodings: Array) -> Array:
         """Latencies in milliseconds, positive, float64, shape (n,).

@@ -37,7 +37,6 @@ class Posterior:
         scale: their standard deviation.
         constant: of the posterior mean, in units of `scale`.
         coefficients: posterior means, tables side by side, in units of `scale`, shape (k,).
-        evidence: logarithm of the marginal likelihood of the samples, per unit of the target.
         noise: variance of the errors, in the target's units.
         samples: features of the samples, shape (samples, k).
         widths: columns of each table.
@@ -49,7 +48,6 @@ class Posterior:
     scale: float
     constant: float
     coefficients: Array
-    evidence: float
     noise: float
     samples: Array
     widths: tuple[int, ...]
@@ -77,20 +75,19 @@ class Posterior:
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        numbers = np.array([self.level, self.scale, self.constant, self.evidence, self.noise])
+        numbers = np.array([self.level, self.scale, self.constant, self.noise])
         names = ("coefficients", "samples", "amplitudes", "roots")
         return {"numbers": numbers, "widths": np.array(self.widths), **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Inverse of `to_arrays`; raises KeyError or ValueError for anything else."""
-        level, scale, constant, evidence, noise = arrays["numbers"].tolist()
+        level, scale, constant, noise = arrays["numbers"].tolist()
         return cls(
             level,
             scale,
             constant,
             arrays["coefficients"],
-            evidence,
             noise,
             arrays["samples"],
             tuple(arrays["widths"].tolist()),
@@ -123,20 +120,14 @@ def fit(tables: Sequence[Array], target: Array, seed: int) -> Posterior:
     standard = (target - level) / scale
     covariances = np.tensordot(amplitudes, kernels, axes=1) + _LEVEL
     spread = np.ones(len(target))
-    evidence = -np.inf
-    for step in range(1 + _REWEIGHTINGS):
+    for _ in range(1 + _REWEIGHTINGS):
         errors = noise[:, None, None] * np.diag(spread)
         factors = np.linalg.cholesky(covariances + errors)
         roots = np.linalg.inv(factors)
         whitened = roots @ standard
-        log_likelihood = (
-            -0.5 * np.square(whitened).sum(axis=1)
-            - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-            - 0.5 * len(target) * np.log(2 * np.pi)
-        )
+        log_determinant = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        log_likelihood = -0.5 * (np.square(whitened).sum(axis=1) + log_determinant)
         weights = np.exp(log_likelihood - log_likelihood.max())
-        if step == 0:  # of normal errors, which is comparable between spaces
-            evidence = float(np.log(weights.mean()) + log_likelihood.max() - len(target) * np.log(scale))
         weights /= weights.sum()
         duals = np.einsum("mji,mj->mi", roots, whitened)
         constant = float(_LEVEL * (weights @ duals).sum())
@@ -150,7 +141,6 @@ def fit(tables: Sequence[Array], target: Array, seed: int) -> Posterior:
         scale,
         constant,
         np.concatenate([table.T @ mean for table, mean in zip(tables, means, strict=True)]),
-        evidence,
         scale**2 * mean_noise,
         np.hstack(tables),
         tuple(table.shape[1] for table in tables),

@@ -19,8 +19,8 @@ from blsm.transfer.ridge import KnownLatencies, Standard
 _GROUPS = ("physical", "stages", "vec")
 #: Candidates for samples, and how uncertain one measurement is taken to be when they are chosen.
 _CANDIDATES, _DESIGN_NOISE = 800, 0.05
-#: Where the known latencies span a larger factor, samples are chosen in the relative space: in the absolute one they
-#: would all be large ones.
+#: Where the known latencies' 5th and 95th percentile are further apart, latencies are relative: small ones would count
+#: nothing. Where they are closer, absolute ones are more accurate, because latency is a sum.
 _WIDE = 20.0
 #: Half the width of a 90 % interval in standard deviations of a normal distribution.
 _Z = 1.6448536269514722
@@ -34,7 +34,7 @@ class Space:
     """Tables of features of encodings, and the unit in which latency is a linear function of them.
 
     In the absolute space the unit is 1 ms, in the relative space the geometric mean of the known devices, so that
-    errors are relative to it: which one suits is a question of evidence.
+    errors are relative to it.
 
     Attributes:
         relative: whether the unit is the known devices' mean.
@@ -91,28 +91,20 @@ class Space:
 
 
 class BlockPriorPredictor(Predictor):
-    """Both spaces' regressions, weighted by the evidence that the samples are for each."""
+    """A regression in a space."""
 
     name: ClassVar[str] = "block_prior"
 
-    def __init__(
-        self,
-        width: int,
-        known: KnownLatencies,
-        spaces: tuple[Space, ...],
-        posteriors: tuple[Posterior, ...],
-        weights: Array,
-        least_ms: float,
-    ) -> None:
+    def __init__(self, width: int, known: KnownLatencies, space: Space, posterior: Posterior, least_ms: float) -> None:
         self.width = width
-        self.weights = weights
         self._known = known
-        self._spaces = spaces
-        self._posteriors = posteriors
+        self._space = space
+        self._posterior = posterior
         self._least_ms = least_ms
 
     def _predict(self, encodings: Array) -> Array:
-        return self._moments(encodings, with_variance=False)[0]
+        features, unit_ms = self._features(encodings)
+        return np.maximum(self._posterior.predict(features) * unit_ms, self._least_ms)
 
     def intervals(self, encodings: Array) -> tuple[Array, Array]:
         """Lower and upper ends of the 90 % intervals of measurements, milliseconds, each of shape (n,).
@@ -120,42 +112,25 @@ class BlockPriorPredictor(Predictor):
         Raises:
             DomainError: encodings of another width, or not finite.
         """
-        mean_ms, variance = self._moments(check_encodings(encodings, self.width), with_variance=True)
-        margin_ms = _Z * np.sqrt(variance)
-        return np.maximum(mean_ms - margin_ms, 0.0), mean_ms + margin_ms
+        features, unit_ms = self._features(check_encodings(encodings, self.width))
+        mean_ms = self._posterior.predict(features) * unit_ms
+        margin_ms = _Z * np.sqrt(self._posterior.variance(features)) * unit_ms
+        return np.maximum(mean_ms - margin_ms, 0.0), np.maximum(mean_ms + margin_ms, self._least_ms)
 
-    def _moments(self, encodings: Array, with_variance: bool) -> tuple[Array, Array]:
-        """Mean and variance of the mixture of both spaces, ms and ms squared."""
+    def _features(self, encodings: Array) -> tuple[Array, Array]:
         known_ms = self._known.predict(encodings)
-        means, variances = [], []
-        for space, posterior in zip(self._spaces, self._posteriors, strict=True):
-            features = np.hstack(space.tables(encodings, known_ms))
-            unit_ms = space.unit_ms(known_ms)
-            means.append(np.maximum(posterior.predict(features) * unit_ms, self._least_ms))
-            variances.append(posterior.variance(features) * unit_ms**2 if with_variance else np.zeros(len(encodings)))
-        mean_ms = self.weights @ np.array(means)
-        return mean_ms, self.weights @ (np.array(variances) + np.square(np.array(means) - mean_ms))
+        return np.hstack(self._space.tables(encodings, known_ms)), self._space.unit_ms(known_ms)
 
     def to_files(self) -> dict[str, bytes]:
-        arrays = {"width": np.array(self.width), "weights": self.weights, "least_ms": np.array(self._least_ms)}
-        files = {_FILE: arrays_to_bytes({**arrays, **self._known.to_arrays()})}
-        for number, (space, posterior) in enumerate(zip(self._spaces, self._posteriors, strict=True)):
-            files[f"space_{number}.npz"] = arrays_to_bytes(space.to_arrays())
-            files[f"posterior_{number}.npz"] = arrays_to_bytes(posterior.to_arrays())
-        return files
+        arrays = {"width": np.array(self.width), "least_ms": np.array(self._least_ms)}
+        parts = {**self._known.to_arrays(), **self._space.to_arrays(), **self._posterior.to_arrays()}
+        return {_FILE: arrays_to_bytes({**arrays, **parts})}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         arrays = arrays_from_bytes(files[_FILE])
-        numbers = range(len(arrays["weights"]))
-        return cls(
-            int(arrays["width"]),
-            KnownLatencies.from_arrays(arrays),
-            tuple(Space.from_arrays(arrays_from_bytes(files[f"space_{number}.npz"])) for number in numbers),
-            tuple(Posterior.from_arrays(arrays_from_bytes(files[f"posterior_{number}.npz"])) for number in numbers),
-            arrays["weights"],
-            float(arrays["least_ms"]),
-        )
+        parts = KnownLatencies.from_arrays(arrays), Space.from_arrays(arrays), Posterior.from_arrays(arrays)
+        return cls(int(arrays["width"]), *parts, float(arrays["least_ms"]))
 
 
 class BlockPrior(Method):
@@ -168,57 +143,42 @@ class BlockPrior(Method):
 
     name: ClassVar[str] = "block_prior"
     least_samples: ClassVar[int] = 3
+    _known: KnownLatencies
+    _space: Space
 
     def _fit(self, pool: DevicePool) -> None:
         self._known = KnownLatencies.fit(pool)
         known_ms = self._known.predict(pool.encodings)
         groups = tuple(columns for name in _GROUPS if (columns := pool.columns(name)).size)
-        self._spaces = tuple(Space.of(relative, groups, pool.encodings, known_ms) for relative in (False, True))
+        low, high = np.quantile(np.exp(np.log(known_ms).mean(axis=1)), (0.05, 0.95))
+        self._space = Space.of(bool(high > _WIDE * low), groups, pool.encodings, known_ms)
 
     def _adapt(self, encodings: Array, latencies_ms: Array) -> BlockPriorPredictor:
         known_ms = self._known.predict(encodings)
-        posteriors, evidence = [], []
-        for space in self._spaces:
-            unit_ms = space.unit_ms(known_ms)
-            posterior = bayesian_regression.fit(space.tables(encodings, known_ms), latencies_ms / unit_ms, self.seed)
-            posteriors.append(posterior)
-            # Both as likelihoods of milliseconds.
-            evidence.append(posterior.evidence - np.log(unit_ms).sum())
-        weights = np.exp(np.array(evidence) - max(evidence))
-        return BlockPriorPredictor(
-            self.width,
-            self._known,
-            self._spaces,
-            tuple(posteriors),
-            weights / weights.sum(),
-            _LEAST * float(latencies_ms.min()),
-        )
+        target = latencies_ms / self._space.unit_ms(known_ms)
+        posterior = bayesian_regression.fit(self._space.tables(encodings, known_ms), target, self.seed)
+        return BlockPriorPredictor(self.width, self._known, self._space, posterior, _LEAST * float(latencies_ms.min()))
 
     def _references(self, pool: DevicePool, count: int) -> Array:
         candidates = np.random.default_rng(self.seed).permutation(len(pool))[: max(_CANDIDATES, count)]
         encodings = pool.encodings[candidates]
-        known_ms = self._known.predict(encodings)
-        absolute, relative = self._spaces
-        low, high = np.quantile(relative.unit_ms(known_ms), (0.05, 0.95))
-        space = relative if high > _WIDE * low else absolute
-        tables = [table for table in space.tables(encodings, known_ms) if table.any()]
+        tables = self._space.tables(encodings, self._known.predict(encodings))
+        varying = [table for table in tables if table.any()]
         kernel = np.ones((len(candidates), len(candidates)))
-        for table in tables:
-            kernel += table @ table.T / len(tables)
+        for table in varying:
+            kernel += table @ table.T / len(varying)
         return candidates[_most_uncertain(kernel, count)]
 
     def to_files(self) -> dict[str, bytes]:
-        header = {"seed": np.array(self.seed), "width": np.array(self.width), **self._known.to_arrays()}
-        spaces = {f"space_{n}.npz": arrays_to_bytes(space.to_arrays()) for n, space in enumerate(self._spaces)}
-        return {_FILE: arrays_to_bytes(header), **spaces}
+        header = {"seed": np.array(self.seed), "width": np.array(self.width)}
+        return {_FILE: arrays_to_bytes({**header, **self._known.to_arrays(), **self._space.to_arrays()})}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         arrays = arrays_from_bytes(files[_FILE])
         method = cls(seed=int(arrays["seed"]))
         method.width = int(arrays["width"])
-        method._known = KnownLatencies.from_arrays(arrays)
-        method._spaces = tuple(Space.from_arrays(arrays_from_bytes(files[f"space_{n}.npz"])) for n in range(2))
+        method._known, method._space = KnownLatencies.from_arrays(arrays), Space.from_arrays(arrays)
         return method
 
 
