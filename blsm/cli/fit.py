@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from blsm.cli import common
@@ -45,8 +46,10 @@ def run(options: argparse.Namespace) -> None:
     from blsm.fitting import fit_latency_model
     from blsm.metrics import HEADERS, Agreement, table_row
     from blsm.profiles import ProfileStore
+    from blsm.surrogates import regressor_class
 
-    with ProfileStore(options.store) as store, common.progress(0, " families", "fitting") as bar:
+    quiet = common.quiet() if regressor_class(options.regressor).chatty else nullcontext()
+    with ProfileStore(options.store) as store, common.progress(0, " families", "fitting") as bar, quiet:
         model = fit_latency_model(
             store,
             options.device,

@@ -23,6 +23,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--latency-model", type=Path, required=True, metavar="FILE.blsm", help="see `blsm fit`")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(
+        "--interval", type=float, default=0.9, metavar="LEVEL", help="share of measurements in intervals (default: 0.9)"
+    )
+    command.add_argument(
         "--allow-partial", action="store_true", help="predict what is covered, even where parts of the network are not"
     )
 
@@ -37,15 +40,15 @@ def run(options: argparse.Namespace) -> None:
     latency_model = bundle.load(options.latency_model)
     with common.quiet():
         model = load_keras_model(options.model)
-        estimate = latency_model.latency(model, allow_partial=options.allow_partial)
+        estimate = latency_model.latency(model, allow_partial=options.allow_partial, interval=options.interval)
     if options.json:
-        print(json.dumps(to_json(estimate, latency_model.device), indent=1))
+        print(json.dumps({"interval": options.interval, **to_json(estimate, latency_model.device)}, indent=1))
     else:
-        print_estimate(estimate, latency_model.device)
+        print_estimate(estimate, latency_model.device, options.interval)
 
 
-def print_estimate(estimate: LatencyEstimate, device: str) -> None:
-    """Prints the per-block table and the total."""
+def print_estimate(estimate: LatencyEstimate, device: str, level: float) -> None:
+    """Prints the per-block table and the total, with an interval of this level."""
     rows = [
         (
             str(number),
@@ -61,8 +64,8 @@ def print_estimate(estimate: LatencyEstimate, device: str) -> None:
     rows.append(("", "dispatch", "", "", f"{estimate.dispatch_ms:.4f}", "", ""))
     common.print_table(rows, ("", "block", "input", "parameters", "ms", "share", ""))
     print(
-        f"\n{estimate.latency_ms:.4f} ms on {device}, 90 % interval {estimate.low_ms:.4f} to {estimate.high_ms:.4f} "
-        f"ms, coverage {estimate.coverage:.0%}"
+        f"\n{estimate.latency_ms:.4f} ms on {device}, {100 * level:g} % interval {estimate.low_ms:.4f} to "
+        f"{estimate.high_ms:.4f} ms, coverage {estimate.coverage:.0%}"
     )
     if estimate.unmatched:
         print(f"not covered, counted as 0 ms: {', '.join(map(str, estimate.unmatched))}")

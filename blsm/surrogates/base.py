@@ -25,6 +25,7 @@ class Regressor(ABC):
     Attributes:
         name: as in `blsm fit --regressor NAME`.
         default_features: what it sees unless told otherwise.
+        chatty: whether native code that fits it writes to standard error.
         features: what it sees, one of `FEATURES`.
         term_names: the cost terms it needs; None before it is fitted means all.
         hint_names: likewise the hints.
@@ -38,6 +39,7 @@ class Regressor(ABC):
 
     name: ClassVar[str]
     default_features: ClassVar[str] = "costs"
+    chatty: ClassVar[bool] = False
     features: str = "costs"
     term_names: tuple[str, ...] | None = None
     hint_names: tuple[str, ...] | None = None

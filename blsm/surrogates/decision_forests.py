@@ -27,6 +27,7 @@ class _Forest(Regressor):
         candidates: settings that the validation set decides among.
     """
 
+    chatty: ClassVar[bool] = True
     learner: ClassVar[str]
     parameters: ClassVar[Mapping[str, Any]]
     candidates: ClassVar[tuple[Mapping[str, Any], ...]]

@@ -39,6 +39,7 @@ class DenseNas(Regressor):
     """
 
     name: ClassVar[str] = "dense_nas"
+    chatty: ClassVar[bool] = True
 
     _scaling: Scaling
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import blsm
 from blsm.cli.main import main
 from blsm.profiles import ProfileStore
 
@@ -77,6 +78,24 @@ def test_fit_and_predict(
     total = data["dispatch_ms"] + sum(block["latency_ms"] for block in data["blocks"])
     assert data["latency_ms"] == pytest.approx(total)
     assert data["low_ms"] < data["latency_ms"] < data["high_ms"]
+
+
+def test_fit_with_another_regressor_on_config_vectors_alone(
+    capsys: pytest.CaptureFixture[str], fake_store: Path, tmp_path: Path
+) -> None:
+    options = ("--device", "fake", "--store", fake_store, "-o", tmp_path / "f.blsm", "--regressor", "linear")
+    assert "linear of fake" in _prints(capsys, "fit", *options, "--features", "vector")
+    assert blsm.load(tmp_path / "f.blsm").surrogates["mbconv"].regressor.features == "vector"
+    assert "a roofline is made of costs" in _fails(capsys, "fit", *options[:-1], "roofline", "--features", "vector")
+
+
+def test_predict_with_another_interval(capsys: pytest.CaptureFixture[str], fake_bundle: Path, keras_file: Path) -> None:
+    arguments = ("predict", keras_file, "--latency-model", fake_bundle)
+    assert ", 80 % interval " in _prints(capsys, *arguments, "--interval", "0.8")
+    usual, narrow = (json.loads(_prints(capsys, *arguments, "--json", "--interval", level)) for level in ("0.9", "0.8"))
+    assert (usual["interval"], narrow["interval"]) == (0.9, 0.8)
+    assert usual["low_ms"] < narrow["low_ms"] < narrow["high_ms"] < usual["high_ms"]
+    assert "above 0 and below 1, e.g. 0.9, got 80.0" in _fails(capsys, *arguments, "--interval", "80")
 
 
 def test_evaluate(capsys: pytest.CaptureFixture[str], fake_store: Path, fake_bundle: Path, tmp_path: Path) -> None:
