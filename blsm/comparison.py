@@ -5,11 +5,15 @@ Imports KerasTuner, so it is imported where it is used only.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import keras
@@ -20,12 +24,16 @@ from blsm.accuracies import Accuracies, Training
 from blsm.errors import FingerprintError
 from blsm.feasibility import Feasibility, feasibility
 from blsm.hypermodels import list_blocks
+from blsm.hypermodels.reach import random_settings
 from blsm.images import Images
 from blsm.latency_model import LatencyModel
 from blsm.latency_sources import HardwareInTheLoop, LatencySource
 from blsm.oracle import LatencyOracle
 from blsm.searches import SearchTrial, read_search
 from blsm.tuner import LatencyTuner
+
+#: Random settings that are looked at, where their blocks are listed, and where each is a model to build.
+_SETTINGS, _BUILT = 1000, 10
 
 
 class RememberingTuner(LatencyTuner):
@@ -125,36 +133,30 @@ class SearchPlan:
         trials: of each search.
         strategy: see `blsm.LatencyOracle`.
         reference_accuracy: of the HA-scores.
-        reference_latency_ms: of the HA-scores; `auto` for twice the median that the surrogate predicts.
+        reference_latency_ms: latency bound of the HA-scores; slower settings are refused before training.
     """
 
     hypermodel: Any
     images: Images
     training: Training
     trials: int
+    reference_latency_ms: float
     strategy: str = "bayesian"
     reference_accuracy: float = 1.0
-    reference_latency_ms: float | str = "auto"
 
     def run(
-        self,
-        source: LatencySource,
-        folder: Path,
-        accuracies: Accuracies,
-        reference_latency_ms: float | str | None = None,
-        done: Callable[[], None] = lambda: None,
-    ) -> tuple[float, Times]:
+        self, source: LatencySource, folder: Path, accuracies: Accuracies, done: Callable[[], None] = lambda: None
+    ) -> Times:
         """Searches, or goes on with a search that was interrupted.
 
         Args:
             source: tells latency.
             folder: KerasTuner's project folder.
             accuracies: shared with other searches.
-            reference_latency_ms: in place of the plan's.
             done: called after each trial.
 
         Returns:
-            The reference latency, milliseconds, and where the time went.
+            Where the time went.
 
         Raises:
             SearchError: the search can't start or go on.
@@ -163,23 +165,26 @@ class SearchPlan:
             source,
             self.trials,
             reference_accuracy=self.reference_accuracy,
-            reference_latency_ms=self.reference_latency_ms if reference_latency_ms is None else reference_latency_ms,
+            reference_latency_ms=self.reference_latency_ms,
+            max_latency_ms=self.reference_latency_ms,
             strategy=self.strategy,
             seed=self.training.seed,
         )
-        tuner = RememberingTuner(
-            self.hypermodel,
-            oracle,
-            accuracies,
-            self.training,
-            done,
-            directory=str(folder.parent),
-            project_name=folder.name,
-        )
+        # KerasTuner says on standard output that it goes on.
+        with contextlib.redirect_stdout(io.StringIO()):
+            tuner = RememberingTuner(
+                self.hypermodel,
+                oracle,
+                accuracies,
+                self.training,
+                done,
+                directory=str(folder.parent),
+                project_name=folder.name,
+            )
         data = self.images
         tuner.search(data.x_train, data.y_train, validation_data=(data.x_validation, data.y_validation), verbose=0)
         tuner.save()
-        return oracle.reference_latency_ms, Times(tuner.deciding_s, tuner.training_s)
+        return Times(tuner.deciding_s, tuner.training_s)
 
 
 def compare(
@@ -209,10 +214,21 @@ def compare(
     check_same_machine(latency_model, hil)
     folder.mkdir(parents=True, exist_ok=True)
     accuracies = Accuracies(folder / "accuracies.json", plan.training)
-    reference_ms, sm_times = plan.run(latency_model, folder / "sm", accuracies, done=done)
-    _, hil_times = plan.run(hil, folder / "hil", accuracies, reference_ms, done)
+    sources: dict[str, LatencySource] = {"sm": latency_model, "hil": hil}
+    times = {role: plan.run(source, folder / role, accuracies, done) for role, source in sources.items()}
     found = feasibility(read_search(folder / "hil"), read_search(folder / "sm"), seed=plan.training.seed)
-    return found, {"sm": sm_times, "hil": hil_times}
+    return found, times
+
+
+def median_latency_ms(hypermodel: Any, latency_model: LatencyModel, seed: int = 0) -> float:
+    """The median latency that a surrogate predicts for random settings of a hypermodel, milliseconds.
+
+    Raises:
+        CoverageError: the surrogate does not cover them.
+    """
+    count = _SETTINGS if list_blocks(hypermodel, next(random_settings(hypermodel, seed))) is not None else _BUILT
+    settings = islice(random_settings(hypermodel, seed), count)
+    return float(median(latency_model.latency(_network(hypermodel, hp)).latency_ms for hp in settings))
 
 
 def check_same_machine(latency_model: LatencyModel, hil: HardwareInTheLoop) -> None:
@@ -232,5 +248,9 @@ def network_of(hypermodel: Any, trial: SearchTrial) -> Any:
     """The network of a trial: its blocks where the hypermodel can list them, else a Keras model."""
     hp = keras_tuner.HyperParameters()
     hp.values = json.loads(trial.setting)
+    return _network(hypermodel, hp)
+
+
+def _network(hypermodel: Any, hp: keras_tuner.HyperParameters) -> Any:
     blocks = list_blocks(hypermodel, hp)
     return hypermodel.build(hp) if blocks is None else blocks

@@ -39,9 +39,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strategy", default="bayesian", help="bayesian (default), evolution, greedy or random")
     command.add_argument(
         "--reference-latency-ms",
-        default="auto",
+        type=float,
         metavar="MS",
-        help="latency bound of the HA-score (default: auto, twice the median that the surrogate predicts)",
+        help="latency bound of the HA-score; slower networks are not trained (default: twice the median prediction)",
     )
     common.add_seed(command, "both searches and of training")
     command.add_argument(
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     from blsm import bundle, profiling
     from blsm.accuracies import Training
     from blsm.cli.search import check_fits
-    from blsm.comparison import SearchPlan, compare, network_of
+    from blsm.comparison import SearchPlan, compare, median_latency_ms, network_of
     from blsm.files import write_atomically
     from blsm.hypermodels.loading import load_hypermodel
     from blsm.images import load_images
@@ -71,17 +71,20 @@ def run(options: argparse.Namespace) -> None:
     with common.quiet():
         hypermodel = load_hypermodel(options.hypermodel)
         images = load_images(options.data, limit=options.images, seed=options.seed)
-    check_fits(hypermodel, images)
+        check_fits(hypermodel, images)
+        reference_ms = options.reference_latency_ms
+        if reference_ms is None:
+            reference_ms = 2 * median_latency_ms(hypermodel, latency_model, options.seed)
     data = options.data if options.images is None else f"{options.data}, {options.images} images"
     plan = SearchPlan(
         hypermodel,
         images,
         Training(data, options.epochs, options.patience, options.seed),
         options.trials,
+        reference_ms,
         options.strategy,
-        reference_latency_ms=options.reference_latency_ms,
     )
-    with common.quiet(), common.progress(2 * options.trials, " trials", "searching") as bar:
+    with common.progress(2 * options.trials, " trials", "searching") as bar:
         found, times = compare(plan, latency_model, HardwareInTheLoop(target), options.output, bar.update)
     again = measure_front(found, options.hypermodel, options.device)
     network = network_of(hypermodel, found.sm.best)
@@ -89,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         **to_json(found, again),
         "hypermodel": options.hypermodel,
         "device": target.name,
-        "reference_latency_ms": found.sm.reference_latency_ms,
+        "reference_latency_ms": reference_ms,
         "times": {role: {"deciding_s": part.deciding_s, "training_s": part.training_s} for role, part in times.items()},
         "best_network": encode_chain(network if isinstance(network, tuple) else parse(network).blocks),
     }

@@ -93,9 +93,10 @@ def measure_front(found: Feasibility, hypermodel: str, device: str) -> Remeasure
         raise FeasibilityError(
             f"{found.sm.name} is a search for {found.sm.device}: its front can't be measured on {target.name}"
         )
-    with common.quiet(), common.progress(len(found.sm_front), " networks", f"measuring on {target.name}") as bar:
+    with common.quiet():
         built = load_hypermodel(hypermodel)
-        hil = HardwareInTheLoop(target)
+    hil = HardwareInTheLoop(target)
+    with common.progress(len(found.sm_front), " networks", f"measuring on {target.name}") as bar:
 
         def measure_ms(trial: Any) -> float:
             latency_ms = hil.latency(network_of(built, trial)).latency_ms
