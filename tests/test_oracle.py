@@ -299,14 +299,16 @@ def test_an_oracle_without_hypermodel(fake_model: blsm.LatencyModel) -> None:
         oracle.create_trial("tuner1")
 
 
-def test_resuming_goes_on_where_it_stopped(make: MakeTuner) -> None:
-    whole = make(max_trials=9, project="whole")
+@pytest.mark.parametrize("strategy", ["bayesian", "greedy"])
+def test_resuming_goes_on_where_it_stopped(make: MakeTuner, strategy: str) -> None:
+    whole = make(max_trials=9, strategy=strategy, max_latency_ms=0.3, project="whole")
     whole.search(verbose=0)
-    make(max_trials=7).search(verbose=0)
-    resumed = make(max_trials=9)
+    make(max_trials=7, strategy=strategy, max_latency_ms=0.3).search(verbose=0)
+    resumed = make(max_trials=9, strategy=strategy, max_latency_ms=0.3)
     assert len(resumed.oracle.trials) == 7
     resumed.search(verbose=0)
     assert _settings(resumed.oracle) == _settings(whole.oracle)
+    assert resumed.oracle.refused == whole.oracle.refused
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from blsm._types import Array
 _PRIOR_AMPLITUDE, _PRIOR_LENGTH, _PRIOR_NOISE = 1.0, 0.7, 1.5
 _NOISE = math.log(0.1)
 _BOUND = 3.0
+#: Targets that are all alike: accuracies that a prior has foretold.
+_LEAST_SCALE = 1e-3
 _JITTER = 1e-8
 
 
@@ -32,7 +34,7 @@ class GaussianProcess:
     def __init__(self, features: Sequence[Array], targets: Array) -> None:
         self._features = list(features)
         self._offset = float(np.mean(targets))
-        self._scale = float(np.std(targets)) or 1.0
+        self._scale = max(float(np.std(targets)), _LEAST_SCALE)
         self._targets = (targets - self._offset) / self._scale
         squares = [_square_distances(group, group) for group in self._features]
         self._parameters = self._fit(squares)
