@@ -34,12 +34,12 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(descriptor.to_json(), indent=1))
         return
-    available = [name for name in descriptor.counters if name not in descriptor.missing]
-    rows = [
-        (name, f"{record.latency_ms:.4f}", *(_text(record.counters[counter]) for counter in available))
-        for name, record in descriptor.operations.items()
-    ]
-    common.print_table(rows, ("operation", "ms", *available))
+    records = descriptor.operations.values()
+    rows = [("ms", *(f"{record.latency_ms:.4f}" for record in records))]
+    for counter in descriptor.counters:
+        if counter not in descriptor.missing:
+            rows.append((counter, *(_text(record.counters[counter]) for record in records)))
+    common.print_table(rows, ("an invocation", *descriptor.operations))
     reasons: dict[str, list[str]] = {}
     for counter, reason in descriptor.missing.items():
         reasons.setdefault(reason, []).append(counter)
