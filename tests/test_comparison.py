@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> blsm.LatencyModel:
         return fit_latency_model(store, "fake", regressor="roofline")
 
 
-def _plan(hypermodel: Any, trials: int = 8, **changed: Any) -> SearchPlan:
+def _plan(hypermodel: Any, trials: int = 6, **changed: Any) -> SearchPlan:
     options = {"reference_latency_ms": 0.02, "strategy": "random"} | changed
     return SearchPlan(hypermodel, IMAGES, Training("zeros", epochs=3), trials, **options)
 
@@ -44,10 +44,10 @@ def test_both_searches_share_trainings_and_the_verdict_is_sound(model: blsm.Late
     found, times = compare(
         _plan(hypermodel), model, HardwareInTheLoop(FakeDevice()), tmp_path, lambda: ended.append(None)
     )
-    assert len(ended) == 16
+    assert len(ended) == 12
     # The same seed gives a random search the same settings, whatever tells it latency.
     assert [trial.setting for trial in found.hil.trials] == [trial.setting for trial in found.sm.trials]
-    assert hypermodel.trained == 8
+    assert hypermodel.trained == 6
     assert found.hil.measured
     assert not found.sm.measured
     # The best epoch counts, not the last.
@@ -67,7 +67,7 @@ def test_an_interrupted_comparison_goes_on(model: blsm.LatencyModel, tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         compare(_plan(hypermodel), model, hil, tmp_path, interrupt)
     found, _ = compare(_plan(hypermodel), model, hil, tmp_path)
-    assert hypermodel.trained == 8
+    assert hypermodel.trained == 6
     whole, _ = compare(_plan(load_hypermodel(NAME)), model, hil, tmp_path / "whole")
     assert [trial.setting for trial in found.sm.trials] == [trial.setting for trial in whole.sm.trials]
 

@@ -13,7 +13,7 @@ from blsm.feasibility import Feasibility, feasibility, front
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
 from blsm.network import load_keras_model
-from blsm.profiles import ProfileStore, latencies
+from blsm.profiles import ProfileStore, decode_chain, latencies
 from blsm.report import model_charts, search_charts, store_charts
 from blsm.report.contents import Contents
 from blsm.report.page import Section, Table
@@ -109,14 +109,19 @@ def _trial_table(searches: Mapping[str, FinishedSearch]) -> Table:
 
 def _breakdown(contents: Contents, missing: list[str]) -> list[Section]:
     """What each block of the best network costs, by the first latency model."""
-    if not (contents.network and contents.models):
+    if not (contents.models and (contents.network or "best_network" in contents.verdict)):
         missing.append("No breakdown of the best network: it needs a model file (.keras) and a latency model (.blsm).")
         return []
     name, model = next(iter(contents.models.items()))
+    network: Any
     try:
-        estimate = model.latency(load_keras_model(contents.network), allow_partial=True)
-    except BlsmError as error:
-        missing.append(f"No breakdown of {contents.network.name}: {error}.")
+        if contents.network is not None:
+            what, network = contents.network.name, load_keras_model(contents.network)
+        else:
+            what, network = "The best of the surrogate search", decode_chain(contents.verdict["best_network"])
+        estimate = model.latency(network, allow_partial=True)
+    except (BlsmError, ValueError, TypeError) as error:
+        missing.append(f"No breakdown of the best network: {error}.")
         return []
     rows = [
         (
@@ -134,9 +139,9 @@ def _breakdown(contents: Contents, missing: list[str]) -> list[Section]:
     headers = ("number", "block", "input", "latency, ms", "share", "low, ms", "high, ms", "")
     table = Table(headers, rows, ("d", "", "", ".4g", ".1%", ".4g", ".4g", ""), "Blocks of the network")
     unmatched = ", ".join(map(str, estimate.unmatched))
-    text = f"{contents.network.name} on {model.device}, predicted by {name}."
+    text = f"{what} on {model.device}, predicted by {name}."
     text += f" Not covered, counted as 0 ms: {unmatched}." if unmatched else ""
-    chart = model_charts.breakdown(estimate, contents.network.name)
+    chart = model_charts.breakdown(estimate, what)
     return [Section("Where the time goes", text, charts=(chart,), tables=(table,))]
 
 
