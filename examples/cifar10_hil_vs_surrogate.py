@@ -21,9 +21,9 @@ from blsm.images import Images, load_images
 
 
 def search(
-    latency: blsm.LatencySource, reference_latency_ms: float, images: Images, options: argparse.Namespace
-) -> Path:
-    """Searches with one source of latency; returns KerasTuner's project folder."""
+    latency: blsm.LatencySource, reference_latency_ms: float | str, images: Images, options: argparse.Namespace
+) -> tuple[Path, float]:
+    """Searches with one source of latency; returns KerasTuner's project folder and the reference latency, ms."""
     started_s = time.monotonic()
     oracle = blsm.LatencyOracle(latency, options.max_trials, reference_latency_ms=reference_latency_ms)
     name = "sm" if isinstance(latency, blsm.LatencyModel) else "hil"
@@ -42,7 +42,7 @@ def search(
         f"{name}: best score {best.score:.4f}, accuracy {best.accuracy:.4f} at {best.latency_ms:.4f} ms; "
         f"{time.monotonic() - started_s:.0f} s"
     )
-    return Path(tuner.project_dir)
+    return Path(tuner.project_dir), oracle.reference_latency_ms
 
 
 def main() -> None:
@@ -53,16 +53,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="train on so many images only")
     parser.add_argument("--max-trials", type=int, default=50, help="of each search")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--reference-latency-ms", type=float, default=1.0, help="latency bound of the score")
     parser.add_argument("--output", type=Path, default=Path("cifar10_hil_vs_surrogate"))
     options = parser.parse_args()
 
     images = load_images(options.data, limit=options.images)
     surrogate = blsm.load(options.latency_model)
     hardware = blsm.HardwareInTheLoop(surrogate.device)
-    predicted, measured = (
-        search(latency, options.reference_latency_ms, images, options) for latency in (surrogate, hardware)
-    )
+    predicted, reference_latency_ms = search(surrogate, "auto", images, options)
+    # Scores can be compared only if they refer to the same latency.
+    measured, _ = search(hardware, reference_latency_ms, images, options)
     try:
         found = feasibility(measured, predicted)
     except blsm.FeasibilityError as error:
