@@ -18,7 +18,7 @@ from blsm.transfer.ridge import KnownLatencies, Standard
 #: Groups of columns that are a source of prior knowledge each.
 _GROUPS = ("physical", "stages", "vec")
 #: Candidates for samples, and how uncertain one measurement is taken to be when they are chosen.
-_CANDIDATES, _DESIGN_NOISE = 800, 0.05
+_CANDIDATES, _DESIGN_NOISE = 2000, 0.1
 #: Where the known latencies' 5th and 95th percentile are further apart, latencies are relative: small ones would count
 #: nothing. Where they are closer, absolute ones are more accurate, because latency is a sum.
 _WIDE = 20.0
