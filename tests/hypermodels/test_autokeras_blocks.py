@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import autokeras
@@ -100,3 +103,14 @@ def test_a_block_is_equal_after_it_was_serialised() -> None:
 def test_images_of_an_open_size_are_refused() -> None:
     with pytest.raises(blsm.DomainError, match="a fixed size"):
         MBConvStack().build(keras_tuner.HyperParameters(), keras.Input((None, None, 3)))
+
+
+def test_a_file_of_autokeras_is_read_where_autokeras_was_not_imported(tmp_path: Path) -> None:
+    graph = graph_of(MBConvStack(stages=TWO_STAGES), autokeras.ClassificationHead(num_classes=10))
+    model = graph.build(keras_tuner.HyperParameters())
+    model.save(tmp_path / "model.keras")
+    code = (
+        "import sys, blsm; from blsm.network import load_keras_model; model = load_keras_model(sys.argv[1]); "
+        "assert blsm.parse(model).coverage == 1"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model.keras")], check=True, timeout=300)
