@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import blsm
+from blsm.cli.evaluate import to_json
+from blsm.errors import FileError
+from blsm.evaluation import compare_blocks
+from blsm.profiles import ProfileStore
+from blsm.report.contents import Contents, read_contents
+from blsm.report.sections import sections
+from blsm.searches import FinishedSearch, SearchTrial
+
+
+@pytest.fixture
+def folder(fake_store: Path, fake_bundle: Path, keras_file: Path, tmp_path: Path) -> Path:
+    """A folder with profiles, a latency model and a network."""
+    shutil.copyfile(fake_store, tmp_path / "profiles.db")
+    shutil.copyfile(fake_bundle, tmp_path / "fake.blsm")
+    shutil.copyfile(keras_file, tmp_path / "best.keras")
+    return tmp_path
+
+
+def _trials(count: int, latency_ms: float = 1.0) -> tuple[SearchTrial, ...]:
+    return tuple(SearchTrial(0.5 + 0.01 * n, latency_ms + n, 0.3 + 0.01 * n, name=str(n)) for n in range(count))
+
+
+def test_profiles_a_model_and_a_network_are_all_shown(folder: Path) -> None:
+    found, missing = sections(read_contents(folder))
+    assert [section.title for section in found] == [
+        "Where the time goes",
+        "How well latency is predicted",
+        "Profiling on fake",
+    ]
+    breakdown, accuracy, profiling = found
+    assert [row[1] for row in breakdown.tables[0].rows] == ["conv", "mbconv", "res_v1", "head"]
+    subjects = [row[0] for row in accuracy.tables[0].rows]
+    assert sorted(subjects) == ["conv", "head", "mbconv", "networks", "res_v1", "res_v2"]
+    assert [panel.title.split(",")[0] for panel in accuracy.charts[0].panels] == subjects
+    assert dict(profiling.facts)["profiles"] == "621"
+    assert missing == [
+        "No search: run `blsm search` or `blsm compare` for accuracy against latency.",
+        "No drift of fake: profiles.db holds no visits of the sentinel block.",
+    ]
+
+
+def test_an_evaluation_is_a_table(folder: Path, fake_model: blsm.LatencyModel, fake_store: Path) -> None:
+    with ProfileStore(fake_store) as store:
+        figures = to_json(fake_model, compare_blocks(fake_model, store))
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "evaluation.json").write_text(json.dumps(figures))
+    (folder / "other.json").write_text("[1, 2]")
+    found, missing = sections(read_contents(folder))
+    (section,) = found
+    assert [row[0] for row in section.tables[0].rows] == list(figures["figures"])
+    assert all(row[1] == "evaluation.json" for row in section.tables[0].rows)
+    assert any(sentence.startswith("No latency model") for sentence in missing)
+
+
+def test_what_is_damaged_is_a_note_and_not_the_end(folder: Path) -> None:
+    (folder / "fake.blsm").write_bytes(b"no bundle")
+    (folder / "search").mkdir()
+    (folder / "search" / "oracle.json").write_text("{}")
+    found, missing = sections(read_contents(folder))
+    assert [section.title for section in found] == ["Profiling on fake"]
+    assert any("fake.blsm" in sentence for sentence in missing)
+    assert any("was not searched with a LatencyOracle" in sentence for sentence in missing)
+
+
+def test_a_store_of_another_machine_gives_no_comparison(folder: Path) -> None:
+    (folder / "profiles.db").unlink()
+    with ProfileStore(folder / "other.db", create=True) as store:
+        from blsm.testing import FakeDevice, fill_store
+
+        fill_store(store, [(blsm.block_family("head").sample(1, seed=0)[0],)], FakeDevice(cpu="another"))
+    _, missing = sections(read_contents(folder))
+    assert any("No comparison of fake.blsm with measurements" in sentence for sentence in missing)
+
+
+def test_hidden_folders_are_left_alone_and_nothing_is_an_error(folder: Path) -> None:
+    (folder / ".cache").mkdir()
+    for path in [path for path in folder.iterdir() if path.is_file()]:
+        path.rename(folder / ".cache" / path.name)
+    with pytest.raises(FileError, match="holds nothing to report on: no search"):
+        read_contents(folder)
+
+
+def test_one_search_has_no_verdict(tmp_path: Path) -> None:
+    contents = Contents(tmp_path, searches={"sm": FinishedSearch("SM", _trials(6))})
+    found, missing = sections(contents)
+    assert found[0].title == "The search"
+    assert any("No verdict on the surrogate: it needs a search by measurement" in sentence for sentence in missing)
+
+
+def test_searches_that_cannot_be_compared_are_still_drawn(tmp_path: Path) -> None:
+    searches = {"hil": FinishedSearch("HIL", _trials(6)), "sm": FinishedSearch("SM", _trials(3))}
+    found, missing = sections(Contents(tmp_path, searches=searches))
+    assert len(found[0].charts) == 3
+    assert any("No verdict on the surrogate: SM has 3 completed trials" in sentence for sentence in missing)
+
+
+def test_what_was_measured_again_is_beside_what_was_predicted(tmp_path: Path) -> None:
+    trials = _trials(6)
+    searches = {"hil": FinishedSearch("HIL", trials), "sm": FinishedSearch("SM", trials)}
+    verdict = {
+        "remeasured": {"measured_ms": {trial.name: trial.latency_ms * 2 for trial in trials}, "hypervolume_ratio": 0.9}
+    }
+    found, _ = sections(Contents(tmp_path, searches=searches, verdict=verdict))
+    assert ("hypervolume re-measured, SM / HIL", "0.900") in found[0].facts
+    rows = [row for row in found[0].tables[0].rows if row[0] == "SM"]
+    assert [row[6] for row in rows] == [-0.5] * len(rows)
+    crosses = [series for series in found[0].charts[0].panels[0].series if series.kind == "crosses"]
+    assert list(crosses[0].x) == [trial.latency_ms * 2 for trial in trials]
