@@ -75,7 +75,14 @@ class _Forest(Regressor):
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 (Path(folder) / Path(name).name).write_bytes(content)
-            self._forest = ydf.load_model(folder)
+            # It prints to standard output, where JSON may be expected.
+            verbosity = ydf.verbose(0)
+            try:
+                self._forest = ydf.load_model(folder)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise ValueError(f"no forest: {error}") from None
+            finally:
+                ydf.verbose(verbosity)
 
     def _values(self, inputs: Array) -> Array:
         return np.asarray(self._forest.predict(_columns(inputs)), float)

@@ -160,6 +160,18 @@ def test_damaged_trees_are_refused(name: str) -> None:
         regressor_class(name).from_files({**files, "trees.txt": b"not a model"})
 
 
+@pytest.mark.parametrize("name", ["tfdf_boosted_trees", "random_forest"])
+def test_damaged_forests_are_refused_and_whole_ones_load_silently(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    files = _fit(name, "vector")[0].to_files()
+    capfd.readouterr()
+    regressor_class(name).from_files(files)
+    assert capfd.readouterr().out == ""
+    with pytest.raises(ValueError):
+        regressor_class(name).from_files({**files, "forest/header.pb": b"not a forest"})
+    with pytest.raises(ValueError):
+        regressor_class(name).from_files({file: c for file, c in files.items() if "nodes" not in file})
+
+
 def test_an_unknown_regressor_names_the_closest() -> None:
     assert "boosted_trees" in regressors()
     with pytest.raises(UnknownRegressorError, match="did you mean 'boosted_trees'"):
