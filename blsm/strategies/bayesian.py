@@ -19,8 +19,8 @@ _RANDOM, _NEIGHBOURS, _ROUNDS, _CHILDREN = 2000, 500, 2, 300
 _PARENTS = 10
 #: The first settings lose at most this much of the score to latency, compared with the fastest.
 _SLOW = 0.3
-#: Where latency is dear, one of this many random settings is drawn to begin with.
-_ATTEMPTS = 200
+#: A first setting is looked for among this many random ones, this many times; one by one where latency is dear.
+_CROWD, _ATTEMPTS = 200, 25
 
 #: Settings -> the accuracy that is expected of them before any trial, 0 to 1.
 AccuracyPrior = Callable[[Sequence[Mapping[str, Any]]], Array]
@@ -77,8 +77,9 @@ class Bayesian(Strategy):
 
     def _first(self, search: Search, encoding: Encoding) -> Values:
         """A random setting; by rank of latency they spread evenly from the fastest to the slowest."""
-        for _ in range(_ATTEMPTS):
-            settings = encoding.values(encoding.sample(_ATTEMPTS if search.screen else 1, search.random))
+        crowd, attempts = (_CROWD, _ATTEMPTS) if search.screen else (1, _CROWD)
+        for _ in range(attempts):
+            settings = encoding.values(encoding.sample(crowd, search.random))
             if search.screen is not None:
                 latency_ms = search.screen(settings)
                 # What is so slow that accuracy can hardly make up for it teaches little.
