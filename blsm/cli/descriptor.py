@@ -50,4 +50,6 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _text(count: float | None) -> str:
-    return "-" if count is None else f"{count:,.1f}"
+    if count is None:
+        return "-"
+    return f"{count:,.0f}" if count >= 100 else f"{count:.3g}"

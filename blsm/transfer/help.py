@@ -26,6 +26,8 @@ __all__ = ["Help", "HelpPredictor", "HelpSettings"]
 
 #: Labels are scaled to 0.05 .. 0.95 by the smallest and largest of the samples, as in HELP's own code.
 _MARGIN = 0.05
+#: Architectures are predicted so many at a time: every draw of z has hidden units of its own.
+_ROWS = 1024
 
 
 class Help(Method):
@@ -49,11 +51,11 @@ class Help(Method):
     ) -> None:
         super().__init__(seed=seed)
         self.settings = settings or HelpSettings()
-        self._rows = None if reference_rows is None else np.asarray(reference_rows, int)
+        self._wanted = None if reference_rows is None else np.asarray(reference_rows, int)
 
     def _fit(self, pool: DevicePool) -> None:
         table_ms, settings = pool.table_ms, self.settings
-        self._rows = _reference_rows(table_ms, self._rows, settings.references, self.seed)
+        self._rows = _reference_rows(table_ms, self._wanted, settings.references, self.seed)
         self._encodings = pool.encodings[self._rows]
         self._operators = OperatorLatencies.of(pool)
         self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
@@ -65,7 +67,7 @@ class Help(Method):
         self._weights = [variable.numpy() for variable in learner.variables]
 
     def _references(self, pool: DevicePool, count: int) -> Array:
-        if self._rows is None:
+        if not self.width:
             raise FitError("help must be fitted to a pool before it names references")
         others = np.setdiff1d(np.arange(len(pool)), self._rows)
         rows: Array = np.concatenate([self._rows, np.random.default_rng(self.seed).permutation(others)])[:count]
@@ -113,8 +115,8 @@ class Help(Method):
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         data, arrays = json.loads(files["help.json"]), arrays_from_bytes(files["arrays.npz"])
-        method = cls(seed=int(data["seed"]), settings=HelpSettings(**data["settings"]), reference_rows=arrays["rows"])
-        method.width = int(data["width"])
+        method = cls(seed=int(data["seed"]), settings=HelpSettings(**data["settings"]))
+        method.width, method._rows = int(data["width"]), arrays["rows"]
         method._network = HelpNetwork(encoder_from_data(data["encoder"]), method.settings)
         method._encodings, method._operators = arrays["encodings"], OperatorLatencies.from_arrays(arrays)
         method._weights = numbered_weights(arrays)
@@ -142,9 +144,12 @@ class HelpPredictor(Predictor):
 
     def scaled(self, encodings: Array) -> Array:
         """Predictions before they become milliseconds, shape (n,)."""
-        x = self._network.encoder.inputs(encodings)
-        tiled = np.broadcast_to(x, (len(self._hardware), *x.shape))
-        predicted: Array = self._network.run(np, self._weights, self._hardware, tiled).mean(axis=0)[:, 0].astype(float)
+        parts = []
+        for start in range(0, len(encodings), _ROWS):
+            x = self._network.encoder.inputs(encodings[start : start + _ROWS])
+            tiled = np.broadcast_to(x, (len(self._hardware), *x.shape))
+            parts.append(self._network.run(np, self._weights, self._hardware, tiled).mean(axis=0)[:, 0])
+        predicted: Array = np.concatenate(parts).astype(float)
         return predicted
 
     def _predict(self, encodings: Array) -> Array:
