@@ -34,12 +34,13 @@ function draw() {
   }
 }
 
-function save(id, format) {
+// What Plotly needs to make a picture of a figure as large as it is on the page, with the page's background.
+function picture(id, format) {
   const { data, layout } = filled(figures[id]);
   const { width, height } = document.getElementById(id).getBoundingClientRect();
   const background = colour("role:paper");
   const shown = { ...layout, width, height, paper_bgcolor: background, plot_bgcolor: background };
-  Plotly.downloadImage({ data, layout: shown }, { format, filename: id, width, height, scale: format === "png" ? 2 : 1 });
+  return [{ data, layout: shown }, { format, filename: id, width, height, scale: format === "png" ? 2 : 1 }];
 }
 
 function isDark() {
@@ -74,7 +75,7 @@ systemDark.addEventListener("change", themed);
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  if (button.dataset.format) save(button.dataset.figure, button.dataset.format);
+  if (button.dataset.format) Plotly.downloadImage(...picture(button.dataset.figure, button.dataset.format));
   else if (button.parentNode.tagName === "TH") sort(button.parentNode);
 });
 themed();

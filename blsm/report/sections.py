@@ -75,7 +75,7 @@ def _facts(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[
         ("trials, HIL and SM", f"{len(verdict.hil.trials)} and {len(verdict.sm.trials)}"),
         ("failed, HIL and SM", f"{verdict.hil.failed} and {verdict.sm.failed}"),
     ]
-    if remeasured:
+    if remeasured and remeasured["hypervolume_ratio"] is not None:
         facts.append(("hypervolume re-measured, SM / HIL", f"{remeasured['hypervolume_ratio']:.3f}"))
     return tuple(facts)
 

@@ -36,6 +36,9 @@ seen.descending = column(1);
 seen.sorted = header.parentNode.ariaSort;
 seen.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
 document.body.dataset.seen = JSON.stringify(seen);
+for (const format of ["png", "svg"]) {
+  Plotly.toImage(...picture("b-0", format)).then((url) => { document.body.dataset[format] = url.slice(0, 40); });
+}
 </script></body>"""
 
 
@@ -109,6 +112,8 @@ def test_in_a_browser(written: Path, tmp_path: Path, width: int) -> None:
     numbers = [[cell for cell in seen[order] if cell] for order in ("ascending", "descending")]
     assert numbers == [["0.50", "9.50", "10.25"], ["10.25", "9.50", "0.50"]]
     assert seen["sorted"] == "descending"
+    assert 'data-png="data:image/png;base64,iVBOR' in dom
+    assert 'data-svg="data:image/svg+xml,%3Csvg' in dom
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium-headless-shell")
