@@ -24,13 +24,14 @@ from blsm.profiles import Fingerprint, ProfileStore, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, register_regressor, regressor_class
 from blsm.surrogates.base import to_json
 from blsm.transfer import transfer_method
-from blsm.transfer.base import Method, Predictor
+from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
 from blsm.transfer.encodings import Encodings, join
 from blsm.transfer.pool import DevicePool
+from blsm.transfer.ridge import Standard
 
 #: Parts of the samples that are predicted from the others, for the interval and the figures.
 _FOLDS = 5
-_ENCODER = "encoder.json"
+_ENCODER, _STANDARD = "encoder.json", "standard.npz"
 
 #: Block -> latency in milliseconds.
 Measured = Mapping[BlockConfig, float]
@@ -42,21 +43,32 @@ class BlockEncoder:
 
     Attributes:
         term_names: the cost terms, see `blsm.features.Features`.
+        standard: of the config vector and the logarithms of the totals, so that networks can learn from them.
         known: the known devices' surrogates.
     """
 
     term_names: tuple[str, ...]
+    standard: Standard
     known: tuple[Regressor, ...]
+
+    @classmethod
+    def of(cls, configs: Sequence[BlockConfig], known: tuple[Regressor, ...]) -> Self:
+        """The encoder of the family that these configs are of."""
+        features = Features.of(configs)
+        return cls(features.term_names, Standard.of(_vectors(features)), known)
 
     def encode(self, configs: Sequence[BlockConfig]) -> Encodings:
         """Encodings of configs, with the groups `vec`, `physical` and `known` (milliseconds)."""
         features = Features.of(configs, self.term_names, ())
         known_ms = np.column_stack([regressor.predict(configs) for regressor in self.known])
-        return Encodings(*join(vec=features.vectors, physical=features.terms, known=known_ms))
+        return Encodings(*join(vec=self.standard(_vectors(features)), physical=features.terms, known=known_ms))
 
     def to_files(self) -> dict[str, bytes]:
         """As named files of plain data."""
-        files = {_ENCODER: to_json({"terms": self.term_names, "known": [regressor.name for regressor in self.known]})}
+        files = {
+            _ENCODER: to_json({"terms": self.term_names, "known": [regressor.name for regressor in self.known]}),
+            _STANDARD: arrays_to_bytes({"mean": self.standard.mean, "scale": self.standard.scale}),
+        }
         for number, regressor in enumerate(self.known):
             files |= {f"known_{number}.{name}": content for name, content in regressor.to_files().items()}
         return files
@@ -69,7 +81,12 @@ class BlockEncoder:
             regressor_class(name).from_files(_under(files, f"known_{number}."))
             for number, name in enumerate(data["known"])
         ]
-        return cls(tuple(data["terms"]), tuple(known))
+        standard = arrays_from_bytes(files[_STANDARD])
+        return cls(tuple(data["terms"]), Standard(standard["mean"], standard["scale"]), tuple(known))
+
+
+def _vectors(features: Features) -> Array:
+    return np.hstack([features.vectors, np.log1p(features.totals)])
 
 
 @register_regressor
@@ -146,7 +163,7 @@ class FamilyTransfer:
         """
         configs = tuple(dict.fromkeys(config for blocks in measured.values() for config in blocks))
         known = tuple(_surrogate(blocks, seed) for blocks in measured.values())
-        encoder = BlockEncoder(Features.of(configs).term_names, known)
+        encoder = BlockEncoder.of(configs, known)
         latencies_ms = {
             device: np.array([blocks.get(config, math.nan) for config in configs])
             for device, blocks in measured.items()
