@@ -26,9 +26,7 @@ def test_it_is_the_papers_number_at_100_ms(accuracy: float, latency_ms: float) -
 def test_at_latency_0_it_is_the_relative_accuracy(
     reference_ms: float, accuracy: float, reference_accuracy: float
 ) -> None:
-    score = blsm.balanced_score(
-        accuracy, 0.0, reference_accuracy=reference_accuracy, reference_latency_ms=reference_ms
-    )
+    score = blsm.balanced_score(accuracy, 0.0, reference_accuracy=reference_accuracy, reference_latency_ms=reference_ms)
     assert score == pytest.approx(accuracy / reference_accuracy)
 
 
