@@ -22,8 +22,9 @@ LEAST_NETWORKS = 5
 #: Standard deviations that are expected beforehand: of the factor that all families share, of a family's own around it,
 #: and of what each block adds beyond, as a share of a network's latency over its number of blocks.
 _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
-#: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk.
-_NOISES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+#: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
+#: than 2 %, the factors of small families fit what twenty networks have by chance.
+_NOISES = (0.02, 0.05, 0.1, 0.2)
 
 
 @dataclass(frozen=True)
