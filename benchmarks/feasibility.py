@@ -1,9 +1,9 @@
 """The paper's Table 5: HNQ of surrogates on devices, from searches by measurement and by surrogate on the digits.
 
 For each device it profiles the blocks that the hypermodel reaches and fits two surrogates: boosted trees on a roofline
-base, calibrated by some whole networks, and the paper's linear regression; then, for each seed, one search by measurement and
-one by each surrogate. All searches of a seed share their trainings. Hours on 2 cores; run it again with the same
---folder, and it goes on. `--quick` shows that everything works; its figures mean nothing.
+base, calibrated by some whole networks, and the paper's linear regression; then, for each seed, one search by
+measurement and one by each surrogate. All searches of a seed share their trainings. Hours on 2 cores; run it again with
+the same --folder, and it goes on. `--quick` shows that everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
