@@ -26,7 +26,7 @@ import blsm
 from blsm.additivity import Additivity
 from blsm.calibration import calibrate
 from blsm.cli.additivity import study
-from blsm.cli.common import print_table
+from blsm.cli.common import print_table, quiet
 from blsm.cli.networks import CALIBRATION_SEED, measure
 from blsm.errors import BlsmError, DeviceError
 from blsm.evaluation import compare_networks
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.quick:
-        options.samples, options.networks, options.calibration, options.layerwise = 150, 20, 8, 1
+        options.samples, options.networks, options.calibration, options.layerwise = 150, 20, 8, 3
     options.stores.mkdir(parents=True, exist_ok=True)
     for name in options.devices.split(","):
         target = device(name)
@@ -188,7 +188,8 @@ def layerwise(target: Device, networks_ms: dict[Chain, float], options: argparse
                 for key, layer in keys.items():
                     if key not in known:
                         artifact = Path(folder) / f"layer{target.suffix}"
-                        target.compile(alone(layer), artifact)
+                        with quiet():  # converters are chatty
+                            target.compile(alone(layer), artifact)
                         known[key] = session.visit(artifact, _LAYER_PROTOCOL).minimum_ns / 1e6
                 write_atomically(cache, json.dumps(known).encode())
                 layers = blsm.build_network(network).layers
