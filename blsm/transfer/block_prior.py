@@ -17,6 +17,8 @@ from blsm.transfer.ridge import KnownLatencies, Standard
 
 #: Groups of columns that are a source of prior knowledge each.
 _GROUPS = ("physical", "stages", "vec")
+#: Tables before those of the groups: a constant, the known devices' mean, the known devices.
+_FIRST = 3
 #: Candidates for samples, and how uncertain one measurement is taken to be when they are chosen.
 _CANDIDATES, _DESIGN_NOISE = 2000, 0.1
 #: Where the known latencies' 5th and 95th percentile are further apart, latencies are relative: small ones would count
@@ -31,14 +33,14 @@ _FILE = "block_prior.npz"
 
 @dataclass(frozen=True)
 class Space:
-    """Tables of features of encodings, and the unit in which latency is a linear function of them.
+    """Tables of features of encodings, and what is a linear function of them.
 
-    In the absolute space the unit is 1 ms, in the relative space the geometric mean of the known devices, so that
-    errors are relative to it.
+    In the absolute space that is the latency. In the relative space it is the logarithm of the latency over the unit,
+    which is the geometric mean of the known devices, and costs are those per unit.
 
     Attributes:
-        relative: whether the unit is the known devices' mean.
-        groups: columns of the encoding, one entry for each table after the first three.
+        relative: which of the two.
+        groups: columns of the encoding, one entry for each of `_GROUPS`; empty where there are none.
         standards: of each table.
     """
 
@@ -66,11 +68,20 @@ class Space:
         raw = self._raw(encodings, known_ms)
         return [standard(table) for standard, table in zip(self.standards, raw, strict=True)]
 
+    def target(self, latencies_ms: Array, known_ms: Array) -> Array:
+        """What is regressed on the tables, shape (n,)."""
+        return np.log(latencies_ms / self.unit_ms(known_ms)) if self.relative else latencies_ms
+
+    def latencies_ms(self, target: Array, known_ms: Array) -> Array:
+        """Inverse of `target`."""
+        return np.exp(target) * self.unit_ms(known_ms) if self.relative else target
+
     def _raw(self, encodings: Array, known_ms: Array) -> list[Array]:
         unit_ms = self.unit_ms(known_ms)[:, None]
-        mean = np.exp(np.log(known_ms).mean(axis=1, keepdims=True))
-        parts = [np.ones_like(mean), mean, known_ms, *(encodings[:, columns] for columns in self.groups)]
-        return [part / unit_ms for part in parts]
+        mean_ms = np.exp(np.log(known_ms).mean(axis=1, keepdims=True))
+        *costs, vectors = (encodings[:, columns] for columns in self.groups)
+        known = [np.log(mean_ms), np.log(known_ms / mean_ms)] if self.relative else [mean_ms, known_ms]
+        return [1 / unit_ms, *known, *(cost / unit_ms for cost in costs), vectors]
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
@@ -86,7 +97,7 @@ class Space:
         return cls(
             bool(arrays["relative"]),
             tuple(arrays[f"group_{number}"] for number in range(groups)),
-            tuple(Standard(arrays[f"mean_{number}"], arrays[f"scale_{number}"]) for number in range(groups + 3)),
+            tuple(Standard(arrays[f"mean_{number}"], arrays[f"scale_{number}"]) for number in range(groups + _FIRST)),
         )
 
 
@@ -103,8 +114,8 @@ class BlockPriorPredictor(Predictor):
         self._least_ms = least_ms
 
     def _predict(self, encodings: Array) -> Array:
-        features, unit_ms = self._features(encodings)
-        return np.maximum(self._posterior.predict(features) * unit_ms, self._least_ms)
+        features, known_ms = self._features(encodings)
+        return np.maximum(self._space.latencies_ms(self._posterior.predict(features), known_ms), self._least_ms)
 
     def intervals(self, encodings: Array) -> tuple[Array, Array]:
         """Lower and upper ends of the 90 % intervals of measurements, milliseconds, each of shape (n,).
@@ -112,14 +123,14 @@ class BlockPriorPredictor(Predictor):
         Raises:
             DomainError: encodings of another width, or not finite.
         """
-        features, unit_ms = self._features(check_encodings(encodings, self.width))
-        mean_ms = self._posterior.predict(features) * unit_ms
-        margin_ms = _Z * np.sqrt(self._posterior.variance(features)) * unit_ms
-        return np.maximum(mean_ms - margin_ms, 0.0), np.maximum(mean_ms + margin_ms, self._least_ms)
+        features, known_ms = self._features(check_encodings(encodings, self.width))
+        middle, margin = self._posterior.predict(features), _Z * np.sqrt(self._posterior.variance(features))
+        low_ms, high_ms = (self._space.latencies_ms(end, known_ms) for end in (middle - margin, middle + margin))
+        return np.maximum(low_ms, 0.0), np.maximum(high_ms, self._least_ms)
 
     def _features(self, encodings: Array) -> tuple[Array, Array]:
         known_ms = self._known.predict(encodings)
-        return np.hstack(self._space.tables(encodings, known_ms)), self._space.unit_ms(known_ms)
+        return np.hstack(self._space.tables(encodings, known_ms)), known_ms
 
     def to_files(self) -> dict[str, bytes]:
         arrays = {"width": np.array(self.width), "least_ms": np.array(self._least_ms)}
@@ -149,13 +160,13 @@ class BlockPrior(Method):
     def _fit(self, pool: DevicePool) -> None:
         self._known = KnownLatencies.fit(pool)
         known_ms = self._known.predict(pool.encodings)
-        groups = tuple(columns for name in _GROUPS if (columns := pool.columns(name)).size)
+        groups = tuple(pool.columns(name) for name in _GROUPS)
         low, high = np.quantile(np.exp(np.log(known_ms).mean(axis=1)), (0.05, 0.95))
         self._space = Space.of(bool(high > _WIDE * low), groups, pool.encodings, known_ms)
 
     def _adapt(self, encodings: Array, latencies_ms: Array) -> BlockPriorPredictor:
         known_ms = self._known.predict(encodings)
-        target = latencies_ms / self._space.unit_ms(known_ms)
+        target = self._space.target(latencies_ms, known_ms)
         posterior = bayesian_regression.fit(self._space.tables(encodings, known_ms), target, self.seed)
         return BlockPriorPredictor(self.width, self._known, self._space, posterior, _LEAST * float(latencies_ms.min()))
 
