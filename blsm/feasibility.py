@@ -2,6 +2,10 @@
 
 Source: BLSM, Section 4.3: Wasserstein distances between the HA-scores of both searches, and their ratio HNQ. The
 HA-score of a trial is its balanced accuracy-latency score, with the latency that its search saw.
+
+HNQ is a ratio of two distances: where a surrogate is so good that the searches hardly differ, both are noise and HNQ is
+about 1. So the verdict also says how far the searches are apart at all, and `remeasure` says what the surrogate's front
+is worth on the device.
 """
 
 from __future__ import annotations
@@ -65,6 +69,11 @@ class Feasibility:
         return self.hnq < 1
 
     @property
+    def apart(self) -> float:
+        """W_overall over the standard deviation of the HIL search's HA-scores: near 0, HNQ is a ratio of noise."""
+        return ratio(self.w_overall, float(np.std(scores(self.hil.trials))))
+
+    @property
     def verdict(self) -> Verdict:
         """The verdict that the interval allows: it must lie on one side of 1."""
         if self.high < 1:
@@ -83,7 +92,10 @@ class Feasibility:
                 f"not feasible: what the surrogate search{where} finds to be best differs more from the measured "
                 f"search than its trials at large do ({interval})"
             )
-        return f"not enough trials to tell: the interval holds 1 ({interval}); run more trials of both searches"
+        return (
+            f"not enough trials to tell: the interval holds 1 ({interval}); the HA-scores of the searches are "
+            f"{self.apart:.0%} of their spread apart; run more trials of both, or measure the surrogate's front"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON data."""
@@ -95,6 +107,7 @@ class Feasibility:
             "hnq_high": _finite(self.high),
             "w_overall": self.w_overall,
             "w_optimal": self.w_optimal,
+            "apart": _finite(self.apart),
             "hil": {**_counts(self.hil, self.hil_front), "hypervolume": self.hil_hypervolume},
             "sm": {**_counts(self.sm, self.sm_front), "hypervolume": self.sm_hypervolume},
         }

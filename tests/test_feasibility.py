@@ -101,6 +101,7 @@ def test_few_noisy_trials_do_not_tell() -> None:
     found = _compared(_trials(8, 0), _trials(8, 1))
     assert found.low < 1 < found.high
     assert found.sentence.startswith("not enough trials to tell: ")
+    assert f"{found.apart:.0%} of their spread apart" in found.sentence
 
 
 def test_the_interval_depends_on_the_seed_and_on_nothing_else() -> None:
@@ -157,3 +158,10 @@ def test_searches_without_a_common_range_are_refused() -> None:
         FeasibilityError, match="no Pareto-optimal trial lies in a common range of latencies: HIL explored"
     ):
         feasibility(_trials(), _trials(slower=100))
+
+
+def test_searches_that_hardly_differ_say_so() -> None:
+    found = _compared(_trials(seed=0), _trials(seed=0, slower=1.001))
+    assert found.apart == pytest.approx(found.w_overall / np.std([trial.score for trial in found.hil.trials]))
+    assert found.apart < 0.01
+    assert found.to_json()["apart"] == found.apart

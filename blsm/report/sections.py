@@ -72,6 +72,7 @@ def _facts(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[
         ("90 % interval", f"{verdict.low:.2f} to {verdict.high:.2f}"),
         ("W_overall", f"{verdict.w_overall:.4g}"),
         ("W_optimal", f"{verdict.w_optimal:.4g}"),
+        ("W_overall / spread of scores", f"{verdict.apart:.1%}"),
         ("trials, HIL and SM", f"{len(verdict.hil.trials)} and {len(verdict.sm.trials)}"),
         ("failed, HIL and SM", f"{verdict.hil.failed} and {verdict.sm.failed}"),
     ]
