@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -199,6 +200,8 @@ def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespa
         from blsm.oracle import LatencyOracle
         from blsm.tuner import LatencyTuner
 
+    # TensorFlow warns that each model is traced anew: in a search it must be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     oracle = LatencyOracle(
         source,
         max_trials=options.max_trials,

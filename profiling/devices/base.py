@@ -143,8 +143,8 @@ class Device(ABC):
 
     @property
     def here(self) -> bool:
-        """Whether it measures on this machine, so that a core is kept free of compiling."""
-        return True
+        """Whether it times on this machine, so that a core is kept free of compiling."""
+        return not self.deterministic
 
     @property
     def unusable(self) -> Sequence[str]:
