@@ -101,11 +101,6 @@ class DevicePool:
         found = [np.arange(self.groups[name].start, self.groups[name].stop) for name in groups if name in self.groups]
         return np.concatenate(found) if found else np.empty(0, int)
 
-    def without(self, *devices: str) -> Self:
-        """The pool without some of its devices, for leaving one out."""
-        kept = {device: values for device, values in self.latencies_ms.items() if device not in devices}
-        return type(self)(self.encodings, kept, self.groups, self.graph)
-
     @classmethod
     def of(cls, encodings: Encodings, latencies_ms: Mapping[str, Array]) -> Self:
         """The pool of encodings made by `blsm.transfer.encodings`."""
