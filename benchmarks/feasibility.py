@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from common import write_result
 
+from blsm import bundle
 from blsm.accuracies import Accuracies, Training
 from blsm.calibration import calibrate
 from blsm.cli import common
@@ -56,23 +59,38 @@ def fitted(target: Device, options: argparse.Namespace) -> dict[str, LatencyMode
     return {"boosted_trees": calibrate(trees, whole), "linear": linear}
 
 
+def search(
+    name: str, latency_model: Path | None, folder: Path, reference_ms: float, seed: int, options: argparse.Namespace
+) -> Times:
+    """One search, by surrogate or, without one, by measurement."""
+    training = Training("digits", options.epochs, options.patience, seed)
+    images = load_images("digits", limit=options.images, seed=seed)
+    plan = SearchPlan(load_hypermodel(HYPERMODEL), images, training, options.trials, reference_ms, options.strategy)
+    source = HardwareInTheLoop(name) if latency_model is None else bundle.load(latency_model)
+    accuracies = Accuracies(options.folder / f"accuracies-{seed}.json", training)
+    with common.progress(options.trials, " trials", f"{name}, seed {seed}, {folder.name}") as bar:
+        return plan.run(source, folder, accuracies, bar.update)
+
+
 def searches(
     target: Device, models: dict[str, LatencyModel], seed: int, options: argparse.Namespace
 ) -> dict[str, tuple[FinishedSearch, Times]]:
     """The search by measurement, `hil`, and those by surrogate, by regressor."""
-    training = Training("digits", options.epochs, options.patience, seed)
-    hypermodel = load_hypermodel(HYPERMODEL)
-    images = load_images("digits", limit=options.images, seed=seed)
-    reference_ms = 2 * median_latency_ms(hypermodel, models[REGRESSORS[0]])
-    plan = SearchPlan(hypermodel, images, training, options.trials, reference_ms, options.strategy)
-    accuracies = Accuracies(options.folder / f"accuracies-{seed}.json", training)
+    reference_ms = 2 * median_latency_ms(load_hypermodel(HYPERMODEL), models[REGRESSORS[0]])
+    parent = options.folder / f"{target.key}-{seed}"
+    parent.mkdir(exist_ok=True)
+    bundles: dict[str, Path | None] = {"hil": None}
+    for regressor, model in models.items():
+        path = options.folder / f"{target.key}-{regressor}.blsm"
+        bundle.save(model, path)
+        bundles[regressor] = path
     found = {}
-    for name, source in (("hil", HardwareInTheLoop(target)), *models.items()):
-        folder = options.folder / f"{target.key}-{seed}" / name
-        folder.parent.mkdir(exist_ok=True)
-        with common.progress(options.trials, " trials", f"{target.name}, seed {seed}, {name}") as bar:
-            times = plan.run(source, folder, accuracies, bar.update)
-        found[name] = read_search(folder), times
+    for name, latency_model in bundles.items():
+        # Each in a process of its own: TensorFlow keeps some memory of every model that it trained.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            job = process.submit(search, target.name, latency_model, parent / name, reference_ms, seed, options)
+            times = job.result()
+        found[name] = read_search(parent / name), times
     return found
 
 
