@@ -22,7 +22,7 @@ from blsm.cli.common import print_table
 from blsm.files import write_atomically
 from blsm.transfer import transfer_method
 
-METHODS = ("median", "from_scratch", "nearest_device", "known_devices", "block_prior")
+METHODS = ("median", "from_scratch", "nearest_device", "known_devices", "multi_predict", "help", "maple", "block_prior")
 FIGURES = ("spearman", "trimmed", "within_5", "within_10", "adapt_s")
 
 

@@ -23,7 +23,7 @@ def measured(pool: list[blsm.BlockConfig]) -> Measured:
 def test_the_first_batch_fills_the_space_evenly(pool: list[blsm.BlockConfig]) -> None:
     assert next_batch({}, pool, 0, 300, seed=0) == pool[:FIRST_BATCH]
     assert next_batch({}, pool, 0, 30, seed=0) == pool[:30]
-    some = {config: 1.0 for config in pool[:60]}
+    some = dict.fromkeys(pool[:60], 1.0)
     assert next_batch(some, pool, 60, 300, seed=0) == pool[60:FIRST_BATCH]
 
 

@@ -68,7 +68,9 @@ class PerfCounters:
                 except OSError:
                     self.missing[name] = f"not permitted ({error.strerror}); see /proc/sys/kernel/perf_event_paranoid"
             except OSError as error:
-                self.missing[name] = f"neither kernel nor CPU offer it here ({errno.errorcode.get(error.errno or 0, error)})"
+                self.missing[name] = (
+                    f"neither kernel nor CPU offer it here ({errno.errorcode.get(error.errno or 0, error)})"
+                )
 
     def read(self) -> dict[str, tuple[int, int, int]]:
         """Counter -> count so far, and for how many ns it was asked for and really counted."""
