@@ -21,7 +21,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from blsm.accuracies import Accuracies, Training
-from blsm.errors import FingerprintError
+from blsm.evaluation import check_device
 from blsm.feasibility import Feasibility, feasibility
 from blsm.hypermodels import list_blocks
 from blsm.hypermodels.reach import random_settings
@@ -211,7 +211,7 @@ def compare(
         FeasibilityError: the searches can't be compared.
         SearchError: a search can't start or go on.
     """
-    check_same_machine(latency_model, hil)
+    check_device(latency_model, hil.hardware, f"the device in the loop is {hil.device}: take both of one")
     folder.mkdir(parents=True, exist_ok=True)
     accuracies = Accuracies(folder / "accuracies.json", plan.training)
     sources: dict[str, LatencySource] = {"sm": latency_model, "hil": hil}
@@ -229,19 +229,6 @@ def median_latency_ms(hypermodel: Any, latency_model: LatencyModel, seed: int = 
     count = _SETTINGS if list_blocks(hypermodel, next(random_settings(hypermodel, seed))) is not None else _BUILT
     settings = islice(random_settings(hypermodel, seed), count)
     return float(median(latency_model.latency(_network(hypermodel, hp)).latency_ms for hp in settings))
-
-
-def check_same_machine(latency_model: LatencyModel, hil: HardwareInTheLoop) -> None:
-    """Raises FingerprintError unless a surrogate was fitted on what hardware in the loop measures with."""
-    if latency_model.device != hil.device:
-        raise FingerprintError(
-            f"the latency model is of {latency_model.device}, the device in the loop is {hil.device}: take both of one"
-        )
-    if different := latency_model.fingerprint.differences(hil.hardware.fingerprint()):
-        raise FingerprintError(
-            f"the latency model of {latency_model.device} comes from another machine or software (model against this "
-            f"one: {'; '.join(different)}); profile this machine and fit again"
-        )
 
 
 def network_of(hypermodel: Any, trial: SearchTrial) -> Any:

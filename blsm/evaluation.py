@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
 from blsm.profiling.contexts import block_latencies
+
+if TYPE_CHECKING:
+    from blsm.profiling import Device
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,23 @@ def check_fingerprint(model: LatencyModel, store: ProfileStore) -> None:
         raise FingerprintError(
             f"{store.path} and the latency model are of different machines or software (model against store: "
             f"{'; '.join(different)}); evaluate it with profiles of its own machine"
+        )
+
+
+def check_device(model: LatencyModel, device: Device, otherwise: str) -> None:
+    """Raises FingerprintError unless a model is of this device on this machine.
+
+    Args:
+        model: the latency model.
+        device: what measures beside it.
+        otherwise: ends the sentence that says of which device the model is, where it is another one.
+    """
+    if model.device != device.name:
+        raise FingerprintError(f"the latency model is of {model.device}, {otherwise}")
+    if different := model.fingerprint.differences(device.fingerprint()):
+        raise FingerprintError(
+            f"the latency model of {model.device} is of another machine or software (model against this one: "
+            f"{'; '.join(different)}); measure on its own machine, or profile this one and fit again"
         )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
-from blsm.errors import DomainError, FingerprintError
+from blsm.errors import DomainError
+from blsm.evaluation import check_device
 from blsm.latency_model import LatencyEstimate, LatencyModel
 from blsm.network import Network, parse
 from blsm.profiles import digest
@@ -109,16 +110,7 @@ class Hybrid:
     """
 
     def __init__(self, lm: LatencyModel, hil: HardwareInTheLoop, max_relative_width: float = 0.2) -> None:
-        if lm.device != hil.device:
-            raise FingerprintError(
-                f"the latency model is of {lm.device}, the hardware is {hil.device}: take both of one device"
-            )
-        if different := lm.fingerprint.differences(hil.hardware.fingerprint()):
-            raise FingerprintError(
-                f"the latency model of {lm.device} and the hardware in the loop are of different machines or software "
-                f"(model against hardware: {'; '.join(different)}); profile this machine and fit again, or search on "
-                "the model's own"
-            )
+        check_device(lm, hil.hardware, f"the hardware is {hil.device}: take both of one device")
         if not max_relative_width > 0:
             raise DomainError(f"max_relative_width must be above 0, got {max_relative_width!r}")
         self.lm = lm

@@ -48,11 +48,11 @@ def main() -> None:
         verbose=2,
     )
 
-    for trial in oracle.pareto_front():
-        accuracy, latency_ms, score = (
-            trial.metrics.get_last_value(name) for name in ("val_accuracy", "latency_ms", "bals")
+    for result in map(oracle.result, oracle.pareto_front()):
+        print(
+            f"trial {result.trial_id}: accuracy {result.accuracy:.4f}, {result.latency_ms:.4f} ms, "
+            f"score {result.score:.4f}"
         )
-        print(f"trial {trial.trial_id}: accuracy {accuracy:.4f}, {latency_ms:.4f} ms, score {score:.4f}")
     best = search.export_model()
     best.save(options.output / "best.keras")
     print(f"best: {latency_model.latency(best).latency_ms:.4f} ms, saved as {options.output / 'best.keras'}")

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
     target = common.measured_device(options)
     model = None if options.latency_model is None else bundle.load(options.latency_model)
     if model is not None:
-        networks.check_model_device(model, target)
+        networks.check_model(model, target)
     with ProfileStore(options.store, create=True) as store:
         verdict = study(target, store, options.block.split(","), options.networks, options.seed)
     if model is not None:

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     model = bundle.load(options.latency_model)
     options.device = model.device
     target = common.measured_device(options)
-    networks.check_model_device(model, target)
+    networks.check_model(model, target)
     chosen = networks.of_model(model, options.networks, networks.CALIBRATION_SEED + options.seed)
     with ProfileStore(options.store, create=True) as store:
         measured_ms = networks.measure(target, store, chosen, options.seed, "measuring networks")

@@ -58,16 +58,8 @@ def measure(
     return {chain: measured[chain] for chain in chains if chain in measured}
 
 
-def check_model_device(model: LatencyModel, device: Device) -> None:
+def check_model(model: LatencyModel, device: Device) -> None:
     """Raises FingerprintError unless a latency model is of this device on this machine."""
-    from blsm.errors import FingerprintError
+    from blsm.evaluation import check_device
 
-    if model.device != device.name:
-        raise FingerprintError(
-            f"the latency model is of {model.device}, not of {device.name}: choose it with --device {model.device}"
-        )
-    if different := model.fingerprint.differences(device.fingerprint()):
-        raise FingerprintError(
-            "the latency model is of another machine or software (model against this one: "
-            f"{'; '.join(different)}); measure on its own machine, or profile and fit again here"
-        )
+    check_device(model, device, f"not of {device.name}: choose it with --device {model.device}")
