@@ -10,6 +10,8 @@ from blsm.errors import FileError
 from blsm.report.chart import COLOURS, Axis, Chart, Panel, Series, log_ticks
 
 _INCHES = 3.6
+#: More labels than this would overlap on a logarithmic axis: they are turned.
+_UPRIGHT_TICKS = 4
 
 
 def save_pictures(charts: Iterable[Chart], folder: Path, suffix: str) -> list[Path]:
@@ -70,6 +72,8 @@ def _draw(panel: Panel, cell: Any) -> None:
         axis.grid(alpha=0.25)
     main = axes[0]
     _scale(main.xaxis, main.set_xscale, main.get_xlim, panel.x)
+    if panel.x.log and len(main.get_xticks()) > _UPRIGHT_TICKS:
+        main.tick_params(axis="x", labelrotation=45)
     if any(series.kind == "bars" for series in panel.series):
         main.invert_yaxis()
         main.grid(visible=False, axis="y")
