@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
-from blsm.operators import trace
+from blsm.operators import OperatorGraph, trace
 from blsm.operators.costs import TOTALS, Columns, CostTable
+from blsm.operators.ends import ENDS, ends
+
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Features:
         if len({config.family for config in configs}) != 1:
             raise DomainError("features need one or more configs, all of one family")
         batch = _Batch(block_family(configs[0].family), configs)
-        tables = batch.costs(configs)
+        tables = batch.derive(configs, CostTable)
         terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
         hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
         count = len(configs)
@@ -72,6 +75,22 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+def end_features(configs: Sequence[BlockConfig]) -> Array:
+    """What the neighbours of blocks in a network see of them, float64, shape (len(configs), len(ENDS)).
+
+    Args:
+        configs: of any families.
+    """
+    table = np.empty((len(configs), len(ENDS)))
+    names = np.array([config.family for config in configs])
+    for name in dict.fromkeys(names.tolist()):
+        members = np.flatnonzero(names == name)
+        chosen = [configs[index] for index in members]
+        parts = _Batch(block_family(name), chosen).derive(chosen, ends)
+        table[members] = _assemble(parts, ENDS, len(chosen))
+    return table
 
 
 def _assemble(parts: Sequence[tuple[Array, Columns]], names: Sequence[str], count: int) -> Array:
@@ -128,11 +147,13 @@ class _Batch:
         self.group = group
         self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
 
-    def costs(self, configs: Sequence[BlockConfig]) -> list[tuple[Array, CostTable]]:
-        """The costs of the configs, as (indices, their costs) for groups of one structure."""
+    def derive(
+        self, configs: Sequence[BlockConfig], make: Callable[[OperatorGraph], Derived]
+    ) -> list[tuple[Array, Derived]]:
+        """What `make` derives from the configs' graphs, as (indices, derived) for groups of one structure."""
         order = np.argsort(self.group, kind="stable")
         starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
-        tables: list[tuple[Array, CostTable]] = []
+        derived: list[tuple[Array, Derived]] = []
         for members in np.split(order, starts[1:]):
             parameters = {
                 name: getattr(configs[members[0]], name)
@@ -141,21 +162,23 @@ class _Batch:
                 for name, column in self.columns.items()
             }
             try:
-                tables += self._trace(parameters, members)
+                derived += self._trace(parameters, members, make)
             except TypeError:
                 # A user's family that does with its parameters what arrays can't do, e.g. int(): one by one then.
-                tables += [(np.array([index]), CostTable(configs[index].graph())) for index in members]
-        return tables
+                derived += [(np.array([index]), make(configs[index].graph())) for index in members]
+        return derived
 
-    def _trace(self, parameters: Mapping[str, Any], members: Array) -> list[tuple[Array, CostTable]]:
+    def _trace(
+        self, parameters: Mapping[str, Any], members: Array, make: Callable[[OperatorGraph], Derived]
+    ) -> list[tuple[Array, Derived]]:
         config = object.__new__(self.family.config_class)  # arrays are no values of the domains
         for name, value in parameters.items():
             object.__setattr__(config, name, value)
         try:
-            return [(members, CostTable(trace(config.operators, config.input_shape)))]
+            return [(members, make(trace(config.operators, config.input_shape)))]
         except _Diverges as split:
             parts = []
             for mask in (split.mask, ~split.mask):
                 fewer = {k: v[mask] if isinstance(v, _Lanes) else v for k, v in parameters.items()}
-                parts += self._trace(fewer, members[mask])
+                parts += self._trace(fewer, members[mask], make)
             return parts

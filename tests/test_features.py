@@ -5,7 +5,8 @@ import pytest
 
 import blsm
 from blsm.errors import DomainError
-from blsm.features import Features
+from blsm.features import Features, end_features
+from blsm.operators.ends import ENDS, ends
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
 
@@ -42,3 +43,15 @@ def test_configs_of_several_families_have_no_common_features() -> None:
     for configs in (mixed, []):
         with pytest.raises(DomainError):
             Features.of(configs)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ends_are_the_same_alone_and_in_a_batch(name: str) -> None:
+    configs = blsm.block_family(name).sample(50, seed=5)
+    expected = [[float(ends(config.graph())[column]) for column in ENDS] for config in configs]
+    np.testing.assert_array_equal(end_features(configs), expected)
+
+
+def test_ends_of_several_families_keep_their_order() -> None:
+    mixed = [config for name in FAMILIES for config in blsm.block_family(name).sample(2, seed=1)][::-1]
+    np.testing.assert_array_equal(end_features(mixed), np.vstack([end_features([config]) for config in mixed]))
