@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import keras
@@ -29,11 +28,10 @@ from blsm.images import Images
 from blsm.latency_model import LatencyModel
 from blsm.latency_sources import HardwareInTheLoop, LatencySource
 from blsm.oracle import LatencyOracle
+from blsm.screening import Limits, Screening
 from blsm.searches import SearchTrial, read_search
+from blsm.survey import survey
 from blsm.tuner import LatencyTuner
-
-#: Random settings that are looked at, where their blocks are listed, and where each is a model to build.
-_SETTINGS, _BUILT = 1000, 10
 
 
 class RememberingTuner(LatencyTuner):
@@ -213,31 +211,27 @@ def compare(
     """
     check_device(latency_model, hil.hardware, f"the device in the loop is {hil.device}: take both of one")
     folder.mkdir(parents=True, exist_ok=True)
-    accuracies = Accuracies(folder / "accuracies.json", plan.training)
+    accuracies = Accuracies(folder / "accuracies.sqlite", plan.training)
     sources: dict[str, LatencySource] = {"sm": latency_model, "hil": hil}
     times = {role: plan.run(source, folder / role, accuracies, done) for role, source in sources.items()}
     found = feasibility(read_search(folder / "hil"), read_search(folder / "sm"), seed=plan.training.seed)
     return found, times
 
 
-def median_latency_ms(hypermodel: Any, latency_model: LatencyModel, seed: int = 0) -> float:
-    """The median latency that a surrogate predicts for random settings of a hypermodel, milliseconds.
+def reference_latency_ms(hypermodel: Any, latency_model: LatencyModel, seed: int = 0) -> float:
+    """The latency bound that `reference_latency_ms="auto"` of a search by this surrogate is, milliseconds.
 
     Raises:
-        CoverageError: the surrogate does not cover them.
+        CoverageError: the surrogate does not cover what the hypermodel can reach.
+        SearchError: no setting could be built.
     """
-    count = _SETTINGS if list_blocks(hypermodel, next(random_settings(hypermodel, seed))) is not None else _BUILT
-    settings = islice(random_settings(hypermodel, seed), count)
-    return float(median(latency_model.latency(_network(hypermodel, hp)).latency_ms for hp in settings))
+    space = next(random_settings(hypermodel, seed))
+    return survey(Screening(latency_model, hypermodel, Limits()), space, math.nan, seed)
 
 
 def network_of(hypermodel: Any, trial: SearchTrial) -> Any:
     """The network of a trial: its blocks where the hypermodel can list them, else a Keras model."""
     hp = keras_tuner.HyperParameters()
     hp.values = json.loads(trial.setting)
-    return _network(hypermodel, hp)
-
-
-def _network(hypermodel: Any, hp: keras_tuner.HyperParameters) -> Any:
     blocks = list_blocks(hypermodel, hp)
     return hypermodel.build(hp) if blocks is None else blocks

@@ -4,14 +4,14 @@ Source: BLSM, Section 4.3: Wasserstein distances between the HA-scores of both s
 HA-score of a trial is its balanced accuracy-latency score, with the latency that its search saw.
 
 HNQ is a ratio of two distances: where a surrogate is so good that the searches hardly differ, both are noise and HNQ is
-about 1. So the verdict also says how far the searches are apart at all, and `remeasure` says what the surrogate's front
-is worth on the device.
+about 1. So the verdict also says whether the searches are further apart than chance would bring them, and
+`blsm.remeasured` what the surrogate's front is worth on the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,7 @@ class Feasibility:
         sm_front: Pareto-optimal trials of `sm`, by predicted latency.
         w_overall: Wasserstein distance between the HA-scores of all completed trials of either search.
         w_optimal: the same of the Pareto-optimal trials only.
+        w_chance: what `w_overall` is at most, in 90 % of cases, when all trials are dealt to two searches at random.
         low: lower end of the 90 % bootstrap interval of `hnq`.
         high: upper end.
         hil_hypervolume: area that `hil_front` dominates, accuracy x ms, see `feasibility`.
@@ -52,6 +53,7 @@ class Feasibility:
     sm_front: tuple[SearchTrial, ...]
     w_overall: float
     w_optimal: float
+    w_chance: float
     low: float
     high: float
     hil_hypervolume: float
@@ -69,9 +71,9 @@ class Feasibility:
         return self.hnq < 1
 
     @property
-    def apart(self) -> float:
-        """W_overall over the standard deviation of the HIL search's HA-scores: near 0, HNQ is a ratio of noise."""
-        return ratio(self.w_overall, float(np.std(scores(self.hil.trials))))
+    def alike(self) -> bool:
+        """Whether the searches are no further apart than chance would bring them: then HNQ is a ratio of noise."""
+        return self.w_overall <= self.w_chance
 
     @property
     def verdict(self) -> Verdict:
@@ -87,27 +89,30 @@ class Feasibility:
         where = f" on {self.sm.device}" if self.sm.device else ""
         if self.verdict == "feasible":
             return f"feasible: searching by the surrogate{where} finds what searching by measurement finds ({interval})"
+        alike = (
+            f"; but the searches are alike: their HA-scores are {self.w_overall:.2g} apart, where "
+            f"{self.w_chance:.2g} may come by chance, so that HNQ is a ratio of noise: go by the surrogate's front, "
+            "measured again"
+        )
         if self.verdict == "not feasible":
             return (
                 f"not feasible: what the surrogate search{where} finds to be best differs more from the measured "
-                f"search than its trials at large do ({interval})"
+                f"search than its trials at large do ({interval}){alike if self.alike else ''}"
             )
-        return (
-            f"not enough trials to tell: the interval holds 1 ({interval}); the HA-scores of the searches are "
-            f"{self.apart:.0%} of their spread apart; run more trials of both, or measure the surrogate's front"
-        )
+        advice = alike if self.alike else "; run more trials of both"
+        return f"not enough trials to tell: the interval holds 1 ({interval}){advice}"
 
     def to_json(self) -> dict[str, Any]:
         """All figures as JSON data."""
         return {
             "verdict": self.verdict,
             "sentence": self.sentence,
-            "hnq": _finite(self.hnq),
-            "hnq_low": _finite(self.low),
-            "hnq_high": _finite(self.high),
+            "hnq": finite(self.hnq),
+            "hnq_low": finite(self.low),
+            "hnq_high": finite(self.high),
             "w_overall": self.w_overall,
             "w_optimal": self.w_optimal,
-            "apart": _finite(self.apart),
+            "w_chance": self.w_chance,
             "hil": {**_counts(self.hil, self.hil_front), "hypervolume": self.hil_hypervolume},
             "sm": {**_counts(self.sm, self.sm_front), "hypervolume": self.sm_hypervolume},
         }
@@ -131,8 +136,8 @@ def feasibility(
         hil: the finished search by measurement: a KerasTuner project folder, a `FinishedSearch`, or a list of
             trials (`SearchTrial`, or KerasTuner's).
         sm: the finished search by surrogate.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: of the bootstrap, and of what chance brings.
+        seed: of both.
 
     Raises:
         FileError: a folder is no finished search.
@@ -145,6 +150,7 @@ def feasibility(
     _check_common_range(hil, sm, hil_front, sm_front)
     worst = worst_corner([*hil.trials, *sm.trials])
     low, high = _bootstrap(hil.trials, sm.trials, resamples, seed)
+    w_chance = _by_chance(scores(hil.trials), scores(sm.trials), resamples, seed)
     return Feasibility(
         hil,
         sm,
@@ -152,62 +158,13 @@ def feasibility(
         sm_front,
         distance(hil.trials, sm.trials),
         distance(hil_front, sm_front),
+        w_chance,
         low,
         high,
         front_hypervolume(hil_front, worst),
         front_hypervolume(sm_front, worst),
         worst,
     )
-
-
-@dataclass(frozen=True)
-class Remeasured:
-    """What the device says of the surrogate's front.
-
-    Attributes:
-        front: the trials, with what the surrogate predicted.
-        measured_ms: of each of them, milliseconds.
-        hypervolume: area that they dominate with measured latencies, accuracy x ms.
-        hil_hypervolume: area that the front of the search by measurement dominates.
-    """
-
-    front: tuple[SearchTrial, ...]
-    measured_ms: tuple[float, ...]
-    hypervolume: float
-    hil_hypervolume: float
-
-    @property
-    def hypervolume_ratio(self) -> float:
-        """Re-measured over HIL: 1 or more where the surrogate search found what the search by measurement found."""
-        return ratio(self.hypervolume, self.hil_hypervolume)
-
-    @property
-    def error(self) -> float:
-        """Mean absolute relative error of the predictions."""
-        pairs = zip(self.front, self.measured_ms, strict=True)
-        return float(np.mean([abs(trial.latency_ms / measured_ms - 1) for trial, measured_ms in pairs]))
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures as JSON data."""
-        names = (trial.name for trial in self.front)
-        return {
-            "measured_ms": dict(zip(names, self.measured_ms, strict=True)),
-            "mean_absolute_error": self.error,
-            "hypervolume": self.hypervolume,
-            "hypervolume_ratio": _finite(self.hypervolume_ratio),
-        }
-
-
-def remeasure(found: Feasibility, measure_ms: Callable[[SearchTrial], float]) -> Remeasured:
-    """Measures the networks on the surrogate's front.
-
-    Args:
-        found: the comparison of the searches.
-        measure_ms: measures the network of a trial, milliseconds.
-    """
-    measured_ms = tuple(map(measure_ms, found.sm_front))
-    trials = [replace(trial, latency_ms=ms) for trial, ms in zip(found.sm_front, measured_ms, strict=True)]
-    return Remeasured(found.sm_front, measured_ms, front_hypervolume(trials, found.worst), found.hil_hypervolume)
 
 
 def front(trials: Sequence[SearchTrial]) -> tuple[SearchTrial, ...]:
@@ -231,6 +188,11 @@ def ratio(part: float, whole: float) -> float:
     if whole == 0:
         return 0.0 if part == 0 else float("inf")
     return part / whole
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if np.isfinite(value) else None
 
 
 def worst_corner(trials: Sequence[SearchTrial]) -> tuple[float, float]:
@@ -322,6 +284,14 @@ def _bootstrap(hil: Sequence[SearchTrial], sm: Sequence[SearchTrial], resamples:
     return float(ends[0]), float(ends[1])
 
 
+def _by_chance(ours: Array, theirs: Array, resamples: int, seed: int) -> float:
+    """How far apart searches of these sizes are where chance alone deals their scores: a permutation test's bound."""
+    rng = np.random.default_rng(seed)
+    pooled = np.concatenate([ours, theirs])
+    dealt = (np.split(rng.permutation(pooled), [len(ours)]) for _ in range(resamples))
+    return float(np.quantile([_wasserstein(*parts) for parts in dealt], DEFAULT_LEVEL))
+
+
 def _wasserstein(ours: Array, theirs: Array) -> float:
     from scipy.stats import wasserstein_distance
 
@@ -330,8 +300,3 @@ def _wasserstein(ours: Array, theirs: Array) -> float:
 
 def _counts(search: FinishedSearch, optimal: Sequence[SearchTrial]) -> dict[str, int]:
     return {"trials": len(search.trials), "failed": search.failed, "pareto": len(optimal)}
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no infinity."""
-    return value if np.isfinite(value) else None

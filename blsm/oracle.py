@@ -22,12 +22,14 @@ from keras_tuner.src.distribute import utils as distribution
 
 from blsm._types import Array
 from blsm.errors import BlsmError, SearchError
+from blsm.estimates import estimate_to_json
 from blsm.files import write_atomically
 from blsm.latency_model import LatencyEstimate
 from blsm.latency_sources import LatencySource
 from blsm.pareto import pareto_front
 from blsm.score import REFERENCE_ACCURACY, REFERENCE_LATENCY_MS, balanced_score, latency_term
 from blsm.screening import Limits, Screening
+from blsm.searches import BLOCKS
 from blsm.strategies import NoSetting, Observation, Search, Strategy
 from blsm.strategies import strategy as make_strategy
 from blsm.survey import survey
@@ -425,9 +427,12 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
         _write_json(Path(self._get_oracle_fname()), self.get_state())
 
     def _save_trial(self, trial: Trial) -> None:
+        folder = Path(self._get_trial_dir(trial.trial_id))
         if (estimate := self._estimates.pop(trial.trial_id, None)) is not None:
             trial.metrics = start_metrics(estimate)
-        _write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
+            if estimate.blocks:
+                _write_json(folder / BLOCKS, estimate_to_json(estimate))  # for reports
+        _write_json(folder / "trial.json", trial.get_state())
 
     def reload(self) -> None:
         """Takes over a saved search, whenever it was killed: nothing that was done is lost or done twice.

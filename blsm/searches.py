@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from blsm.errors import FileError
+from blsm.estimates import estimate_from_json
+from blsm.latency_model import LatencyEstimate
 
 #: What KerasTuner calls the file of the oracle's state.
 _ORACLE = "oracle.json"
+#: What a `LatencyOracle` writes beside a trial whose latency it knows block by block.
+BLOCKS = "blocks.json"
 #: The newest state of a `LatencyOracle` that is understood here.
 _SCHEMA = 1
 
@@ -79,6 +83,7 @@ class FinishedSearch:
         space: its hyperparameters, name -> KerasTuner's description; empty where unknown.
         reference_accuracy: of the HA-scores; None where unknown.
         reference_latency_ms: of the HA-scores, milliseconds; None where unknown.
+        folder: KerasTuner's project folder; None where unknown.
     """
 
     name: str
@@ -89,11 +94,26 @@ class FinishedSearch:
     space: Mapping[str, Any] = field(default_factory=dict, compare=False)
     reference_accuracy: float | None = None
     reference_latency_ms: float | None = None
+    folder: Path | None = None
 
     @property
     def best(self) -> SearchTrial:
         """The trial with the highest HA-score."""
         return max(self.trials, key=lambda trial: trial.score)
+
+    def estimate(self, trial: SearchTrial) -> LatencyEstimate | None:
+        """What the surrogate said of a trial's network, block by block; None where nobody kept it.
+
+        Raises:
+            FileError: what was kept is damaged.
+        """
+        path = None if self.folder is None else self.folder / f"trial_{trial.name}" / BLOCKS
+        if path is None or not path.exists():
+            return None
+        try:
+            return estimate_from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path} is damaged: {type(error).__name__}: {error}") from None
 
 
 #: A search, its folder, or its trials: a list of `SearchTrial` or of KerasTuner's.
@@ -131,7 +151,7 @@ def read_search(folder: str | Path) -> FinishedSearch:
     try:
         state = json.loads((project / _ORACLE).read_text())
         trials = [json.loads(path.read_text()) for path in sorted(project.glob("trial_*/trial.json"))]
-        return _search(folder, state, trials)
+        return _search(folder, project, state, trials)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, FileError):
             raise
@@ -143,7 +163,9 @@ def search_folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob(_ORACLE))
 
 
-def _search(folder: Path, state: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> FinishedSearch:
+def _search(
+    folder: Path, project: Path, state: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
+) -> FinishedSearch:
     own = state.get("blsm")
     if own is None:
         raise FileError(f"{folder} was not searched with a LatencyOracle: its trials have no latency")
@@ -164,6 +186,7 @@ def _search(folder: Path, state: Mapping[str, Any], trials: Sequence[Mapping[str
         {part["config"]["name"]: part["config"] for part in state["hyperparameters"]["space"]},
         settings["reference_accuracy"],
         own["reference_latency_ms"],
+        project,
     )
 
 

@@ -52,21 +52,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Searches twice, measures the surrogate's front, prints the verdict and writes it beside the searches."""
     import json
-    import shutil
 
     from blsm import bundle, profiling
     from blsm.accuracies import Training
     from blsm.cli.search import check_fits
-    from blsm.comparison import SearchPlan, compare, median_latency_ms, network_of
+    from blsm.comparison import SearchPlan, compare, reference_latency_ms
     from blsm.files import write_atomically
     from blsm.hypermodels.loading import load_hypermodel
     from blsm.images import load_images
     from blsm.latency_sources import HardwareInTheLoop
-    from blsm.network import parse
-    from blsm.profiles import encode_chain
 
-    path = options.latency_model or Path(f"{options.device}.blsm")
-    latency_model = bundle.load(path)
+    latency_model = bundle.load(options.latency_model or Path(f"{options.device}.blsm"))
     target = profiling.device(options.device)
     with common.quiet():
         hypermodel = load_hypermodel(options.hypermodel)
@@ -74,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
         check_fits(hypermodel, images)
         reference_ms = options.reference_latency_ms
         if reference_ms is None:
-            reference_ms = 2 * median_latency_ms(hypermodel, latency_model, options.seed)
+            reference_ms = reference_latency_ms(hypermodel, latency_model, options.seed)
     data = options.data if options.images is None else f"{options.data}, {options.images} images"
     plan = SearchPlan(
         hypermodel,
@@ -87,18 +83,14 @@ def run(options: argparse.Namespace) -> None:
     with common.progress(2 * options.trials, " trials", "searching") as bar:
         found, times = compare(plan, latency_model, HardwareInTheLoop(target), options.output, bar.update)
     again = measure_front(found, options.hypermodel, options.device)
-    network = network_of(hypermodel, found.sm.best)
     figures = {
         **to_json(found, again),
         "hypermodel": options.hypermodel,
         "device": target.name,
         "reference_latency_ms": reference_ms,
         "times": {role: {"deciding_s": part.deciding_s, "training_s": part.training_s} for role, part in times.items()},
-        "best_network": encode_chain(network if isinstance(network, tuple) else parse(network).blocks),
     }
     write_atomically(options.output / VERDICT, json.dumps(figures, indent=1).encode())
-    # For the report: which surrogate it was.
-    shutil.copyfile(path, options.output / "latency_model.blsm")
     print_verdict(found, again)
     print_times(times)
     print(f"see it: blsm report {options.output} -o report.html")

@@ -79,13 +79,17 @@ def measure_networks(model: LatencyModel, store: ProfileStore, count: int, seed:
 
 
 def to_json(model: LatencyModel, comparisons: dict[str, Comparison]) -> dict[str, Any]:
-    """All figures as JSON data."""
+    """All figures, and the points that `blsm report` draws, as JSON data."""
     return {
         "device": model.device,
         "fingerprint": model.fingerprint.to_json(),
         "dispatch_ms": model.dispatch_ms,
         "figures": {
             name: {**c.agreement.to_json(), **({} if c.inside is None else {"inside_interval": c.inside})}
+            for name, c in comparisons.items()
+        },
+        "points": {
+            name: {"predicted_ms": c.predicted_ms.tolist(), "measured_ms": c.measured_ms.tolist()}
             for name, c in comparisons.items()
         },
     }

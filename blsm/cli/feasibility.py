@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from blsm.cli import common
 
 if TYPE_CHECKING:
-    from blsm.feasibility import Feasibility, Remeasured
+    from blsm.feasibility import Feasibility
+    from blsm.remeasured import Remeasured
 
 NAME = "feasibility"
 HELP = "say whether a surrogate is good enough to search with, from a search by measurement and one by surrogate"
@@ -84,9 +85,9 @@ def measure_front(found: Feasibility, hypermodel: str, device: str) -> Remeasure
     from blsm import profiling
     from blsm.comparison import network_of
     from blsm.errors import FeasibilityError
-    from blsm.feasibility import remeasure
     from blsm.hypermodels.loading import load_hypermodel
     from blsm.latency_sources import HardwareInTheLoop
+    from blsm.remeasured import remeasure
 
     target = profiling.device(device)
     if found.sm.device and target.name != found.sm.device:
@@ -125,10 +126,12 @@ def print_verdict(found: Feasibility, again: Remeasured | None) -> None:
         print()
         print_remeasured(again)
     print(
-        f"\nW_overall {found.w_overall:.4g}, W_optimal {found.w_optimal:.4g}, HNQ {found.hnq:.3f}, "
-        f"90 % interval {found.low:.3f} to {found.high:.3f}"
+        f"\nW_overall {found.w_overall:.4g} (by chance up to {found.w_chance:.2g}), W_optimal {found.w_optimal:.4g}, "
+        f"HNQ {found.hnq:.3f}, 90 % interval {found.low:.3f} to {found.high:.3f}"
     )
     print(found.sentence)
+    if again is not None:
+        print(again.sentence)
 
 
 def print_remeasured(again: Remeasured) -> None:
@@ -144,7 +147,3 @@ def print_remeasured(again: Remeasured) -> None:
         for trial, ms in zip(again.front, again.measured_ms, strict=True)
     ]
     common.print_table(rows, ("SM front", "accuracy", "predicted, ms", "measured, ms", "error"))
-    print(
-        f"hypervolume of the SM front, measured again, over HIL's: {again.hypervolume_ratio:.3f}; "
-        f"mean error of its latencies {again.error:.1%}"
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blsm.cli import common
 
@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from blsm import bundle
+    from blsm.estimates import estimate_to_json
     from blsm.network import load_keras_model
 
     latency_model = bundle.load(options.latency_model)
@@ -42,7 +43,8 @@ def run(options: argparse.Namespace) -> None:
         model = load_keras_model(options.model)
         estimate = latency_model.latency(model, allow_partial=options.allow_partial, interval=options.interval)
     if options.json:
-        print(json.dumps({"interval": options.interval, **to_json(estimate, latency_model.device)}, indent=1))
+        figures = {"interval": options.interval, "device": latency_model.device, **estimate_to_json(estimate)}
+        print(json.dumps(figures, indent=1))
     else:
         print_estimate(estimate, latency_model.device, options.interval)
 
@@ -69,27 +71,3 @@ def print_estimate(estimate: LatencyEstimate, device: str, level: float) -> None
     )
     if estimate.unmatched:
         print(f"not covered, counted as 0 ms: {', '.join(map(str, estimate.unmatched))}")
-
-
-def to_json(estimate: LatencyEstimate, device: str) -> dict[str, Any]:
-    """The estimate as JSON data."""
-    return {
-        "device": device,
-        "latency_ms": estimate.latency_ms,
-        "low_ms": estimate.low_ms,
-        "high_ms": estimate.high_ms,
-        "coverage": estimate.coverage,
-        "dispatch_ms": estimate.dispatch_ms,
-        "unmatched": [{"name": layer.name, "kind": layer.kind} for layer in estimate.unmatched],
-        "blocks": [
-            {
-                "family": block.config.family,
-                "config": block.config.to_dict(),
-                "latency_ms": block.latency_ms,
-                "low_ms": block.low_ms,
-                "high_ms": block.high_ms,
-                "in_domain": block.in_domain,
-            }
-            for block in estimate.blocks
-        ],
-    }

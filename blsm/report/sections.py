@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from blsm.checking import StoreCheck, check_store
 from blsm.errors import BlsmError
 from blsm.evaluation import Comparison, compare_blocks, compare_networks
 from blsm.feasibility import Feasibility, feasibility, front
-from blsm.latency_model import LatencyModel
+from blsm.latency_model import LatencyEstimate, LatencyModel
 from blsm.metrics import Agreement
 from blsm.network import load_keras_model
-from blsm.profiles import ProfileStore, decode_chain, latencies
+from blsm.profiles import ProfileStore, latencies
 from blsm.report import model_charts, search_charts, store_charts
 from blsm.report.contents import Contents
 from blsm.report.page import Section, Table
@@ -50,7 +52,8 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
             missing.append(f"No verdict on the surrogate: {error}.")
         else:
             remeasured = _remeasured(contents, verdict)
-            text = verdict.sentence[0].upper() + verdict.sentence[1:] + "."
+            again = contents.verdict.get("remeasured", {}).get("sentence")
+            text = " ".join(f"{part[0].upper()}{part[1:]}." for part in (verdict.sentence, again) if part)
             facts = _facts(verdict, contents.verdict.get("remeasured"))
             if not remeasured:
                 missing.append(
@@ -72,7 +75,7 @@ def _facts(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[
         ("90 % interval", f"{verdict.low:.2f} to {verdict.high:.2f}"),
         ("W_overall", f"{verdict.w_overall:.4g}"),
         ("W_optimal", f"{verdict.w_optimal:.4g}"),
-        ("W_overall / spread of scores", f"{verdict.apart:.1%}"),
+        ("W_overall by chance, up to", f"{verdict.w_chance:.2g}"),
         ("trials, HIL and SM", f"{len(verdict.hil.trials)} and {len(verdict.sm.trials)}"),
         ("failed, HIL and SM", f"{verdict.hil.failed} and {verdict.sm.failed}"),
     ]
@@ -109,21 +112,19 @@ def _trial_table(searches: Mapping[str, FinishedSearch]) -> Table:
 
 
 def _breakdown(contents: Contents, missing: list[str]) -> list[Section]:
-    """What each block of the best network costs, by the first latency model."""
-    if not (contents.models and (contents.network or "best_network" in contents.verdict)):
-        missing.append("No breakdown of the best network: it needs a model file (.keras) and a latency model (.blsm).")
-        return []
-    name, model = next(iter(contents.models.items()))
-    network: Any
+    """What each block of the best network costs: as the search was told, or by the first latency model."""
     try:
-        if contents.network is not None:
-            what, network = contents.network.name, load_keras_model(contents.network)
-        else:
-            what, network = "The best of the surrogate search", decode_chain(contents.verdict["best_network"])
-        estimate = model.latency(network, allow_partial=True)
+        found = _best_of_search(contents) or _predicted(contents)
     except (BlsmError, ValueError, TypeError) as error:
         missing.append(f"No breakdown of the best network: {error}.")
         return []
+    if found is None:
+        missing.append(
+            "No breakdown of the best network: it needs a search by surrogate, or a model file (.keras) and a latency "
+            "model (.blsm)."
+        )
+        return []
+    what, text, estimate = found
     rows = [
         (
             number,
@@ -140,14 +141,32 @@ def _breakdown(contents: Contents, missing: list[str]) -> list[Section]:
     headers = ("number", "block", "input", "latency, ms", "share", "low, ms", "high, ms", "")
     table = Table(headers, rows, ("d", "", "", ".4g", ".1%", ".4g", ".4g", ""), "Blocks of the network")
     unmatched = ", ".join(map(str, estimate.unmatched))
-    text = f"{what} on {model.device}, predicted by {name}."
     text += f" Not covered, counted as 0 ms: {unmatched}." if unmatched else ""
-    chart = model_charts.breakdown(estimate, what)
-    return [Section("Where the time goes", text, charts=(chart,), tables=(table,))]
+    return [Section("Where the time goes", text, charts=(model_charts.breakdown(estimate, what),), tables=(table,))]
+
+
+def _best_of_search(contents: Contents) -> tuple[str, str, LatencyEstimate] | None:
+    """What the network of the surrogate search's best trial is called, said of it, and predicted to take."""
+    search = contents.searches.get("sm")
+    estimate = None if search is None else search.estimate(search.best)
+    if search is None or estimate is None:
+        return None
+    what = f"Trial {search.best.name}"
+    return what, f"{what}, the best of the surrogate search, as predicted on {search.device}.", estimate
+
+
+def _predicted(contents: Contents) -> tuple[str, str, LatencyEstimate] | None:
+    """The same of a model file, by the first latency model."""
+    if contents.network is None or not contents.models:
+        return None
+    what = contents.network.name
+    name, model = next(iter(contents.models.items()))
+    estimate = model.latency(load_keras_model(contents.network), allow_partial=True)
+    return what, f"{what} on {model.device}, predicted by {name}.", estimate
 
 
 def _accuracy(contents: Contents, missing: list[str]) -> list[Section]:
-    """How well latency models predict what they were not fitted on, and what the best network is made of."""
+    """How well latency models predict what they were not fitted on."""
     comparisons: dict[str, dict[str, Comparison]] = {}
     for name, model in contents.models.items():
         for subject, comparison in _compare(name, model, contents, missing).items():
@@ -159,15 +178,25 @@ def _accuracy(contents: Contents, missing: list[str]) -> list[Section]:
     ]
     for name, evaluation in contents.evaluations.items():
         rows += [(subject, name, *_figures(_agreement(data))) for subject, data in evaluation["figures"].items()]
+    if not comparisons:
+        # What `blsm evaluate` kept stands in for profiles; with both, it would show the same points twice.
+        for name, evaluation in contents.evaluations.items():
+            for subject, points in evaluation.get("points", {}).items():
+                found = Comparison(np.array(points["predicted_ms"]), np.array(points["measured_ms"]))
+                comparisons.setdefault(subject, {})[name] = found
     charts = []
     if comparisons:
         charts = [model_charts.predicted_versus_measured(comparisons), model_charts.normal_probability(comparisons)]
     elif contents.models:
         missing.append(
-            "No profiles that a latency model was not fitted on: put the profile store (.db) into the folder."
+            "No profiles that a latency model was not fitted on: put the profile store (.db) into the folder, or "
+            "what `blsm evaluate --json` writes."
         )
     else:
-        missing.append("No latency model: put the .blsm bundle of `blsm fit` and its profile store into the folder.")
+        missing.append(
+            "No latency model and its errors: put what `blsm evaluate --json` writes into the folder, or the .blsm "
+            "bundle of `blsm fit` and its profile store."
+        )
     if not rows:
         return []
     headers = ("subject", "latency model", "n", "Spearman", "MAPE %", "within 5 %", "within 10 %", "sum ratio")

@@ -9,6 +9,7 @@ import pytest
 import blsm
 from blsm.cli.evaluate import to_json
 from blsm.errors import FileError
+from blsm.estimates import estimate_to_json
 from blsm.evaluation import compare_blocks
 from blsm.profiles import ProfileStore
 from blsm.report.contents import Contents, read_contents
@@ -59,7 +60,45 @@ def test_an_evaluation_is_a_table(folder: Path, fake_model: blsm.LatencyModel, f
     (section,) = found
     assert [row[0] for row in section.tables[0].rows] == list(figures["figures"])
     assert all(row[1] == "evaluation.json" for row in section.tables[0].rows)
-    assert any(sentence.startswith("No latency model") for sentence in missing)
+    drawn, errors = section.charts
+    assert [panel.title.split(",")[0] for panel in drawn.panels] == list(figures["figures"])
+    assert list(drawn.panels[0].series[-1].y) == next(iter(figures["points"].values()))["predicted_ms"]
+    assert errors.key == "normal_probability"
+    assert not any("latency model" in sentence for sentence in missing if "breakdown" not in sentence)
+
+    del figures["points"]  # as older ones are
+    (folder / "evaluation.json").write_text(json.dumps(figures))
+    found, missing = sections(read_contents(folder))
+    assert not found[0].charts
+    assert len(found[0].tables[0].rows) == len(section.tables[0].rows)
+    assert any(sentence.startswith("No latency model and its errors") for sentence in missing)
+
+
+def test_an_evaluation_beside_its_profiles_is_not_drawn_twice(
+    folder: Path, fake_model: blsm.LatencyModel, fake_store: Path
+) -> None:
+    with ProfileStore(fake_store) as store:
+        figures = to_json(fake_model, compare_blocks(fake_model, store))
+    (folder / "evaluation.json").write_text(json.dumps(figures))
+    accuracy = sections(read_contents(folder))[0][1]
+    assert {series.name for panel in accuracy.charts[0].panels for series in panel.series} == {"", "fake.blsm"}
+
+
+def test_the_best_of_a_search_is_broken_down_without_its_model(
+    fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig], tmp_path: Path
+) -> None:
+    estimate = fake_model.latency(network)
+    trials = _trials(6)
+    search = FinishedSearch("SM", trials, device="fake", folder=tmp_path)
+    best = tmp_path / f"trial_{search.best.name}"
+    best.mkdir()
+    (best / "blocks.json").write_text(json.dumps(estimate_to_json(estimate)))
+    section = sections(Contents(tmp_path, searches={"sm": search}))[0][1]
+    assert section.text == f"Trial {search.best.name}, the best of the surrogate search, as predicted on fake."
+    assert [row[3] for row in section.tables[0].rows] == [block.latency_ms for block in estimate.blocks]
+    (best / "blocks.json").write_text("[]")
+    _, missing = sections(Contents(tmp_path, searches={"sm": search}))
+    assert any("No breakdown of the best network" in s and "blocks.json is damaged" in s for s in missing)
 
 
 def test_what_is_damaged_is_a_note_and_not_the_end(folder: Path) -> None:
