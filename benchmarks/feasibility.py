@@ -2,101 +2,123 @@
 
 For each device it profiles the blocks that the hypermodel reaches and fits two surrogates: boosted trees on a roofline
 base, calibrated by some whole networks, and the paper's linear regression; then, for each seed, one search by
-measurement and one by each surrogate. All searches of a seed share their trainings. Hours on 2 cores; run it again with
-the same --folder, and it goes on. `--quick` shows that everything works; its figures mean nothing.
+measurement and one by each surrogate. All searches of a seed, of whatever device, share their trainings.
+
+Kill it at any moment: run again with the same --folder, it goes on. Two processes may share the folder, such as one for
+each device; where they meet, one waits. What is not deterministic (`edge_cpu`) needs a machine to itself. `--quick`
+shows that everything works; its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import statistics
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import digits
 from common import write_result
 
 from blsm import bundle
 from blsm.accuracies import Accuracies, Training
 from blsm.calibration import calibrate
-from blsm.cli import common
-from blsm.cli.profile import hypermodel_chains
-from blsm.comparison import SearchPlan, Times, median_latency_ms, network_of
-from blsm.feasibility import feasibility, remeasure
-from blsm.fitting import fit_latency_model
+from blsm.cli import common, networks
+from blsm.cli.additivity import study
+from blsm.cli.profile import hypermodel_chains, in_context
+from blsm.comparison import SearchPlan, Times, network_of, reference_latency_ms
+from blsm.feasibility import feasibility
+from blsm.fitting import fit_latency_model, verdict
 from blsm.hypermodels import list_blocks
-from blsm.hypermodels.loading import load_hypermodel
+from blsm.hypermodels.random_networks import FAMILIES
 from blsm.hypermodels.reach import random_settings
-from blsm.images import load_images
 from blsm.latency_model import LatencyModel
 from blsm.latency_sources import HardwareInTheLoop
 from blsm.profiles import ProfileStore, latencies
-from blsm.profiling import Device, Protocol, device
+from blsm.profiling import Device, device
+from blsm.remeasured import remeasure
 from blsm.searches import FinishedSearch, SearchTrial, read_search
 
-HYPERMODEL = "blsm.hypermodels:Cifar10"
+HYPERMODEL = f"{digits.__file__}:hypermodel"
 REGRESSORS = ("boosted_trees", "linear")
-#: Settings of this seed are measured whole to calibrate; searches have other seeds.
-_CALIBRATION_SEED = 1_000_000
+#: Networks that tell how the blocks of a device add up.
+_STUDIED = 10
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process is here."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def surrogates(target: Device, options: argparse.Namespace) -> dict[str, Path]:
+    """The bundles of a device by regressor; profiles and fits unless that was done."""
+    paths = {regressor: options.folder / f"{target.key}-{regressor}.blsm" for regressor in REGRESSORS}
+    with alone(options.folder / f"{target.key}.lock"):
+        if not all(path.exists() for path in paths.values()):
+            for regressor, model in fitted(target, options).items():
+                bundle.save(model, paths[regressor])
+    return paths
 
 
 def fitted(target: Device, options: argparse.Namespace) -> dict[str, LatencyModel]:
-    """The surrogates of a device by regressor; profiles what is not in the store yet."""
-    hypermodel = load_hypermodel(HYPERMODEL)
-    chains = hypermodel_chains(HYPERMODEL, options.samples, 0)
-    settings = random_settings(hypermodel, _CALIBRATION_SEED)
-    networks = [list_blocks(hypermodel, next(settings)) or () for _ in range(options.networks)]
+    """The surrogates of a device by regressor, from blocks timed in the context in which they add up best."""
+    settings = random_settings(digits.hypermodel(), networks.CALIBRATION_SEED)
+    whole = [list_blocks(digits.hypermodel(), next(settings)) or () for _ in range(options.networks)]
     with ProfileStore(options.folder / f"{target.key}.db", create=True) as store:
-        for wanted, what in ((chains, "profiling"), (networks, "measuring networks")):
-            common.run_campaign(
-                target, store, wanted, protocol=Protocol(), seed=0, description=f"{what} on {target.name}"
-            )
-        measured = latencies(store.profiles(target.name))
-        whole = {network: measured[network] for network in networks if network in measured}
+        store.register_device(target.name, target.fingerprint())
+        known = verdict(latencies(store.profiles(target.name)))
+        context = (known or study(target, store, list(FAMILIES), _STUDIED, 0)).context
+        chains = in_context(hypermodel_chains(HYPERMODEL, options.samples, 0), context)
+        networks.measure(target, store, chains, 0, f"profiling on {target.name}")
+        whole_ms = networks.measure(target, store, whole, 0, f"measuring networks on {target.name}")
         trees, linear = (fit_latency_model(store, target.name, regressor=regressor) for regressor in REGRESSORS)
     # The linear one is the paper's, as it is.
-    return {"boosted_trees": calibrate(trees, whole), "linear": linear}
+    return {"boosted_trees": calibrate(trees, whole_ms), "linear": linear}
 
 
 def search(
     name: str, latency_model: Path | None, folder: Path, reference_ms: float, seed: int, options: argparse.Namespace
 ) -> Times:
     """One search, by surrogate or, without one, by measurement."""
-    training = Training("digits", options.epochs, options.patience, seed)
-    images = load_images("digits", limit=options.images, seed=seed)
-    plan = SearchPlan(load_hypermodel(HYPERMODEL), images, training, options.trials, reference_ms, options.strategy)
+    images = digits.images(options.images, seed)
+    data = f"{len(images.x_train)} digits at {images.shape}"
+    training = Training(data, options.epochs, options.patience, seed)
+    plan = SearchPlan(digits.hypermodel(), images, training, options.trials, reference_ms, options.strategy)
     source = HardwareInTheLoop(name) if latency_model is None else bundle.load(latency_model)
-    accuracies = Accuracies(options.folder / f"accuracies-{seed}.json", training)
+    accuracies = Accuracies(options.folder / f"accuracies-{seed}.sqlite", training)
     with common.progress(options.trials, " trials", f"{name}, seed {seed}, {folder.name}") as bar:
         return plan.run(source, folder, accuracies, bar.update)
 
 
 def searches(
-    target: Device, models: dict[str, LatencyModel], seed: int, options: argparse.Namespace
+    target: Device, bundles: dict[str, Path], seed: int, options: argparse.Namespace
 ) -> dict[str, tuple[FinishedSearch, Times]]:
     """The search by measurement, `hil`, and those by surrogate, by regressor."""
-    reference_ms = 2 * median_latency_ms(load_hypermodel(HYPERMODEL), models[REGRESSORS[0]])
+    reference_ms = reference_latency_ms(digits.hypermodel(), bundle.load(bundles[REGRESSORS[0]]))
     parent = options.folder / f"{target.key}-{seed}"
     parent.mkdir(exist_ok=True)
-    bundles: dict[str, Path | None] = {"hil": None}
-    for regressor, model in models.items():
-        path = options.folder / f"{target.key}-{regressor}.blsm"
-        bundle.save(model, path)
-        bundles[regressor] = path
     found = {}
-    for name, latency_model in bundles.items():
-        # Each in a process of its own: TensorFlow keeps some memory of every model that it trained.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            job = process.submit(search, target.name, latency_model, parent / name, reference_ms, seed, options)
-            times = job.result()
-        found[name] = read_search(parent / name), times
+    sources: dict[str, Path | None] = {"hil": None, **bundles}
+    with alone(parent / "lock"):
+        for name, latency_model in sources.items():
+            # Each in a process of its own: TensorFlow keeps some memory of every model that it trained.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                job = process.submit(search, target.name, latency_model, parent / name, reference_ms, seed, options)
+                times = job.result()
+            found[name] = read_search(parent / name), times
     return found
 
 
 def compared(target: Device, found: dict[str, tuple[FinishedSearch, Times]], seed: int) -> list[dict[str, Any]]:
     """One row a regressor."""
-    hypermodel = load_hypermodel(HYPERMODEL)
+    hypermodel = digits.hypermodel()
     hardware = HardwareInTheLoop(target)
 
     def measure_ms(trial: SearchTrial) -> float:
@@ -106,15 +128,15 @@ def compared(target: Device, found: dict[str, tuple[FinishedSearch, Times]], see
     rows = []
     for regressor in REGRESSORS:
         sm, sm_times = found[regressor]
-        verdict = feasibility(hil, sm)
+        judged = feasibility(hil, sm)
         rows.append(
             {
                 "device": target.name,
                 "regressor": regressor,
                 "seed": seed,
                 "reference_latency_ms": sm.reference_latency_ms,
-                **verdict.to_json(),
-                "remeasured": remeasure(verdict, measure_ms).to_json(),
+                **judged.to_json(),
+                "remeasured": remeasure(judged, measure_ms).to_json(),
                 "hil_deciding_s": hil_times.deciding_s,
                 "hil_training_s": hil_times.training_s,
                 "sm_deciding_s": sm_times.deciding_s,
@@ -148,6 +170,7 @@ def table_row(rows: list[dict[str, Any]]) -> tuple[str, ...]:
         f"{median('hnq'):.3f}",
         ", ".join(f"{shown(row['hnq_low'])} to {shown(row['hnq_high'])}" for row in rows),
         ", ".join(row["verdict"] for row in rows),
+        f"{median('w_overall'):.4f} / {median('w_chance'):.4f}",
         f"{median('remeasured', 'hypervolume_ratio'):.3f}",
         f"{median('remeasured', 'mean_absolute_error'):.1%}",
         f"{median('hil_deciding_s'):.0f} / {median('sm_deciding_s'):.1f}",
@@ -156,14 +179,14 @@ def table_row(rows: list[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Searches, compares, prints, writes."""
+    """Searches, compares, prints; writes a file for each device."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("build/feasibility"), help="of stores and searches")
-    parser.add_argument("--devices", default="edge_cpu,asic")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--devices", default="asic,edge_cpu")
+    parser.add_argument("--seeds", type=int, default=3, help="0 up to this; more of them reuse those that are done")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--strategy", default="bayesian")
-    parser.add_argument("--samples", type=int, default=600, help="blocks of each family to profile")
+    parser.add_argument("--samples", type=int, default=400, help="blocks of each family to profile")
     parser.add_argument("--networks", type=int, default=40, help="whole networks to calibrate with")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--patience", type=int, default=3)
@@ -172,38 +195,37 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.trials, options.samples, options.networks = 1, 6, 40, 6
-        options.epochs, options.images = 1, 100
+        options.epochs, options.images, options.folder = 1, 100, options.folder / "quick"
     options.folder.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    settings = {key: str(value) for key, value in vars(options).items() if key not in ("folder", "devices", "quick")}
     table = []
     for name in options.devices.split(","):
         target = device(name)
         if (lacking := target.missing()) is not None:
             print(f"{name} is left out, it is not usable here: {lacking}")
             continue
-        models = fitted(target, options)
-        of_device = [
+        bundles = surrogates(target, options)
+        rows = [
             row
             for seed in range(options.seeds)
-            for row in compared(target, searches(target, models, seed, options), seed)
+            for row in compared(target, searches(target, bundles, seed, options), seed)
         ]
-        table += [table_row([row for row in of_device if row["regressor"] == regressor]) for regressor in REGRESSORS]
-        rows += of_device
+        table += [table_row([row for row in rows if row["regressor"] == regressor]) for regressor in REGRESSORS]
+        if not options.quick:
+            write_result(f"feasibility_{target.key}", {"settings": settings, "searches": rows})
     headers = (
         "device",
         "regressor",
         "HNQ, median",
         "90 % intervals",
         "verdicts",
+        "W_overall / by chance",
         "hypervolume, SM / HIL",
         "error of the front",
         "deciding, HIL / SM, s",
         "SM's share",
     )
     common.print_table(table, headers)
-    if not options.quick:
-        settings = {key: str(value) for key, value in vars(options).items() if key not in ("folder", "quick")}
-        write_result("feasibility", {"settings": settings, "searches": rows})
 
 
 if __name__ == "__main__":
