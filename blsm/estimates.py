@@ -35,17 +35,22 @@ def estimate_to_json(estimate: LatencyEstimate) -> dict[str, Any]:
 
 def estimate_from_json(data: Mapping[str, Any]) -> LatencyEstimate:
     """Inverse of `estimate_to_json`; other keys are left alone."""
-    blocks = (
+    blocks = tuple(
         BlockLatency(
             block_family(block["family"]).config(**block["config"]),
-            *(float(block[name]) for name in ("latency_ms", "low_ms", "high_ms")),
-            bool(block["in_domain"]),
+            block["latency_ms"],
+            block["low_ms"],
+            block["high_ms"],
+            block["in_domain"],
         )
         for block in data["blocks"]
     )
     return LatencyEstimate(
-        *(float(data[name]) for name in ("latency_ms", "low_ms", "high_ms", "coverage")),
-        tuple(blocks),
-        float(data["dispatch_ms"]),
+        data["latency_ms"],
+        data["low_ms"],
+        data["high_ms"],
+        data["coverage"],
+        blocks,
+        data["dispatch_ms"],
         tuple(UnmatchedLayer(layer["name"], layer["kind"]) for layer in data["unmatched"]),
     )
