@@ -89,7 +89,7 @@ def search(
     """One search, by surrogate or, without one, by measurement."""
     images = digits.images(options.images, seed)
     data = f"{len(images.x_train)} digits at {images.shape}"
-    training = Training(data, options.epochs, options.patience, seed)
+    training = Training(data, options.epochs, options.patience, seed, options.batch_size)
     plan = SearchPlan(digits.hypermodel(), images, training, options.trials, reference_ms, options.strategy)
     source = HardwareInTheLoop(name) if latency_model is None else bundle.load(latency_model)
     accuracies = Accuracies(options.folder / f"accuracies-{seed}.sqlite", training)
@@ -188,8 +188,9 @@ def main() -> None:
     parser.add_argument("--strategy", default="bayesian")
     parser.add_argument("--samples", type=int, default=400, help="blocks of each family to profile")
     parser.add_argument("--networks", type=int, default=40, help="whole networks to calibrate with")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--patience", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--images", type=int, help="train on so many images only")
     parser.add_argument("--quick", action="store_true", help="one seed, 6 trials, 100 images, 1 epoch, 40 blocks")
     options = parser.parse_args()

@@ -32,12 +32,14 @@ class Training:
         epochs: at most.
         patience: epochs without a better validation accuracy after which training ends.
         seed: of weights and of the order of images.
+        batch_size: images of one step.
     """
 
     data: str
     epochs: int = 20
     patience: int = 5
     seed: int = 0
+    batch_size: int = 64
 
 
 class Accuracies:

@@ -77,11 +77,12 @@ class RememberingTuner(LatencyTuner):
         """The accuracy of a setting, which depends on the setting and the training only."""
 
         def train() -> float:
+            training = self._training
             keras.utils.clear_session()
-            keras.utils.set_random_seed(self._training.seed)
+            keras.utils.set_random_seed(training.seed)
             model = self._try_build(trial.hyperparameters)
-            stop = keras.callbacks.EarlyStopping(accuracy, mode="max", patience=self._training.patience)
-            options = {"epochs": self._training.epochs, "callbacks": [stop]}
+            stop = keras.callbacks.EarlyStopping(accuracy, mode="max", patience=training.patience)
+            options = {"epochs": training.epochs, "batch_size": training.batch_size, "callbacks": [stop]}
             history = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs, **options)
             return float(max(history.history[accuracy]))
 

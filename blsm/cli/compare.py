@@ -36,6 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--patience", type=common.positive, default=5, help="epochs without progress that end a trial (default: 5)"
     )
+    command.add_argument("--batch-size", type=common.positive, default=64, help="default: 64")
     command.add_argument("--strategy", default="bayesian", help="bayesian (default), evolution, greedy or random")
     command.add_argument(
         "--reference-latency-ms",
@@ -75,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     plan = SearchPlan(
         hypermodel,
         images,
-        Training(data, options.epochs, options.patience, options.seed),
+        Training(data, options.epochs, options.patience, options.seed, options.batch_size),
         options.trials,
         reference_ms,
         options.strategy,
