@@ -90,9 +90,8 @@ class Feasibility:
         if self.verdict == "feasible":
             return f"feasible: searching by the surrogate{where} finds what searching by measurement finds ({interval})"
         alike = (
-            f"; but the searches are alike: their HA-scores are {self.w_overall:.2g} apart, where "
-            f"{self.w_chance:.2g} may come by chance, so that HNQ is a ratio of noise: go by the surrogate's front, "
-            "measured again"
+            f"; but the searches are alike, HA-scores {self.w_overall:.2g} apart where chance alone gives up to "
+            f"{self.w_chance:.2g}: HNQ is a ratio of noise then, go by the surrogate's front, measured again"
         )
         if self.verdict == "not feasible":
             return (

@@ -105,6 +105,7 @@ def test_a_folder_of_another_comparison_is_refused(model: blsm.LatencyModel, tmp
 
 def test_the_reference_is_that_of_a_search(model: blsm.LatencyModel, tmp_path: Path) -> None:
     hypermodel = load_hypermodel(NAME)
+    hypermodel.fit = lambda *_, **__: 0.5
     oracle = blsm.LatencyOracle(model, 5, reference_latency_ms="auto", strategy="random")
     tuner = blsm.LatencyTuner(hypermodel, oracle=oracle, directory=tmp_path)
     tuner.search(IMAGES.x_train, IMAGES.y_train, verbose=0)

@@ -108,11 +108,11 @@ def test_a_ratio_of_noise_is_called_so() -> None:
     found = _compared(_trials(60, 0), _trials(60, 1))
     assert found.w_overall < found.w_chance
     assert found.verdict == "not enough trials to tell"
-    assert f"{found.w_overall:.2g} apart, where {found.w_chance:.2g} may come by chance" in found.sentence
+    assert f"{found.w_overall:.2g} apart where chance alone gives up to {found.w_chance:.2g}" in found.sentence
     # Trials that chance can't explain, at both ends.
     far = _compared(_trials(60, 0), [replace(trial, score=trial.score - 0.3) for trial in _trials(60, 1)])
     assert far.w_overall > far.w_chance
-    assert "by chance" not in far.sentence
+    assert "chance" not in far.sentence
     assert far.to_json()["w_chance"] == far.w_chance
 
 

@@ -20,10 +20,11 @@ COLOURS: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#161b22"),
     "ground": ("#f3f5f8", "#0d1117"),
     "ink": ("#1d2733", "#e4e9f0"),
-    "muted": ("#8894a3", "#7d8998"),
+    "muted": ("#5c6875", "#93a0af"),
     "hil": ("#1763c7", "#6cb2ff"),
     "sm": ("#cf4a00", "#ffa24a"),
     "good": ("#2b8a3e", "#69c779"),
+    "bad": ("#b3261e", "#ff8a80"),
     "group_0": ("#1763c7", "#6cb2ff"),
     "group_1": ("#cf4a00", "#ffa24a"),
     "group_2": ("#2b8a3e", "#69c779"),
@@ -32,7 +33,8 @@ COLOURS: dict[str, tuple[str, str]] = {
     "group_5": ("#007f8c", "#56cfdc"),
     "group_6": ("#b02a4c", "#ff8fab"),
 }
-_FEWEST_TICKS = 3
+#: Labels of a logarithmic axis: so many at least, and so many characters at most, or they would overlap.
+_FEWEST_TICKS, _MOST_CHARACTERS = 3, 40
 _GROUPS = sum(role.startswith("group_") for role in COLOURS)
 
 
@@ -49,11 +51,13 @@ class Axis:
         title: what it shows, with its unit.
         log: logarithmic.
         percent: values are shares, 0 to 1, shown in percent.
+        span: (least, most) value shown; None for all that there are.
     """
 
     title: str
     log: bool = False
     percent: bool = False
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,14 @@ class Chart:
         title: above it.
         caption: how to read it, a sentence or two.
         panels: side by side as far as there is room.
+        narrow: shares a row with the next narrow figure where there is room.
     """
 
     key: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
+    narrow: bool = False
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -123,7 +129,8 @@ def log_ticks(low: float, high: float) -> list[float]:
         ticks = [tick for decade in decades for step in steps if low <= (tick := float(f"{step}e{decade}")) <= high]
         if len(ticks) >= _FEWEST_TICKS:
             break
-    return ticks
+    characters = sum(len(f"{tick:g}") + 2 for tick in ticks)
+    return ticks[:: -(-characters // _MOST_CHARACTERS)] if ticks else []
 
 
 def density(values: Sequence[float] | Array, points: int = 120) -> tuple[Array, Array]:

@@ -28,9 +28,9 @@ def plotly_figure(panel: Panel) -> dict[str, Any]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "role:ink", "family": "system-ui, sans-serif", "size": 12},
         "title": {"text": panel.title, "font": {"size": 13}, "x": 0, "xref": "paper", "y": 0.985, "yanchor": "top"},
-        "margin": {"l": 62, "r": 14, "t": 34, "b": 52},
+        "margin": {"l": 62, "r": 14, "t": 34 if panel.title else 14, "b": 52},
         "modebar": {"bgcolor": "role:paper", "color": "role:muted", "activecolor": "role:ink"},
-        "height": 90 + _BAR_HEIGHT * rows if bars else 360,
+        "height": 90 + _BAR_HEIGHT * rows if bars else 360 if panel.title else 340,
         "hovermode": "closest",
         "dragmode": False,
         "hoverlabel": {"bgcolor": "role:paper", "bordercolor": "role:muted", "font": {"color": "role:ink"}},
@@ -105,6 +105,8 @@ def _axis(axis: Axis, values: Sequence[Sequence[Any] | Array]) -> dict[str, Any]
     }
     if axis.percent:
         found["tickformat"] = ".0%" if _reach(values) > 0.05 else ".1%"
+    if axis.span:
+        found["range"] = list(axis.span)
     if axis.log:
         numbers = np.concatenate([np.asarray(part, float) for part in values if len(part)] or [np.ones(1)])
         low, high = float(numbers.min()), float(numbers.max())

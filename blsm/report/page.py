@@ -15,6 +15,10 @@ from blsm.report.interactive import plotly_figure
 
 Cell = str | int | float
 
+#: Tables with more rows are folded up at first; longer texts in a cell are cut short, and whole in a tooltip.
+_OPEN_ROWS, _LONG = 12, 40
+_MISSING = "What is not here"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -24,7 +28,7 @@ class Table:
         headers: one a column, with units.
         rows: numbers as numbers: they are sorted as such.
         formats: format specification of each column, e.g. `.1%`; empty for text.
-        caption: above it.
+        caption: above it, and what folds it up.
     """
 
     headers: tuple[str, ...]
@@ -43,6 +47,8 @@ class Section:
         facts: (what, value) shown large.
         charts: its figures.
         tables: its tables.
+        badge: a word or two beside the heading that sum it up; may be empty.
+        colour: of the badge, a role of `COLOURS`.
     """
 
     title: str
@@ -50,6 +56,8 @@ class Section:
     facts: tuple[tuple[str, str], ...] = ()
     charts: tuple[Chart, ...] = ()
     tables: tuple[Table, ...] = ()
+    badge: str = ""
+    colour: str = "muted"
 
 
 def page(title: str, sections: Sequence[Section], missing: Sequence[str]) -> str:
@@ -68,7 +76,10 @@ def page(title: str, sections: Sequence[Section], missing: Sequence[str]) -> str
         for chart in section.charts
         for number, panel in enumerate(chart.panels)
     }
-    body = "".join(map(_section, sections)) + _missing(missing)
+    body = "".join(_section(section, number) for number, section in enumerate(sections)) + _missing(missing)
+    titles = [(f"section-{number}", section.title) for number, section in enumerate(sections)]
+    titles += [("missing", _MISSING)] if missing else []
+    links = "".join(f'<a href="#{name}">{_text(heading)}</a>' for name, heading in titles)
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"""<!doctype html>
 <html lang="en">
@@ -85,6 +96,7 @@ def page(title: str, sections: Sequence[Section], missing: Sequence[str]) -> str
 <h1>{_text(title)}</h1>
 <p>blsm {__version__}, {made}</p>
 <button id="theme" type="button">Dark</button>
+<nav>{links}</nav>
 </header>
 <main>
 {body}</main>
@@ -96,29 +108,32 @@ def page(title: str, sections: Sequence[Section], missing: Sequence[str]) -> str
 """
 
 
-def _section(section: Section) -> str:
-    parts = [f"<section>\n<h2>{_text(section.title)}</h2>\n"]
+def _section(section: Section, number: int) -> str:
+    badge = f' <span class="badge {section.colour}">{_text(section.badge)}</span>' if section.badge else ""
+    parts = [f'<section id="section-{number}">\n<h2>{_text(section.title)}{badge}</h2>\n']
     if section.text:
         parts.append(f"<p>{_text(section.text)}</p>\n")
     if section.facts:
         facts = "".join(f"<div><dt>{_text(what)}</dt><dd>{_text(value)}</dd></div>" for what, value in section.facts)
         parts.append(f"<dl>{facts}</dl>\n")
-    parts += map(_chart, section.charts)
+    parts += ['<div class="figures">\n', *map(_chart, section.charts), "</div>\n"] if section.charts else []
     parts += map(_table, section.tables)
     return "".join([*parts, "</section>\n"])
 
 
 def _chart(chart: Chart) -> str:
-    names = [f"{chart.key}-{number}" for number in range(len(chart.panels))]
     panels = "".join(
-        f'<div class="panel"><div class="plot" id="{name}"></div><p class="save">'
-        f'<button type="button" data-figure="{name}" data-format="png">PNG</button>'
-        f'<button type="button" data-figure="{name}" data-format="svg">SVG</button></p></div>\n'
-        for name in names
+        f'<div class="panel"><div class="plot" id="{chart.key}-{number}" role="img" '
+        f'aria-label="{_text(f"{chart.title} {panel.title}".strip())}"></div><p class="save">'
+        f'<button type="button" data-figure="{chart.key}-{number}" data-format="png">PNG</button>'
+        f'<button type="button" data-figure="{chart.key}-{number}" data-format="svg">SVG</button></p></div>\n'
+        for number, panel in enumerate(chart.panels)
     )
     many = " many" if len(chart.panels) > 1 else ""
+    narrow = ' class="narrow"' if chart.narrow else ""
     return (
-        f'<figure id="{chart.key}">\n<h3>{_text(chart.title)}</h3>\n<div class="panels{many}">\n{panels}</div>\n'
+        f'<figure id="{chart.key}"{narrow}>\n<h3>{_text(chart.title)}</h3>\n'
+        f'<div class="panels{many}">\n{panels}</div>\n'
         f"<figcaption>{_text(chart.caption)}</figcaption>\n</figure>\n"
     )
 
@@ -129,17 +144,21 @@ def _table(table: Table) -> str:
         for header, form in zip(table.headers, table.formats, strict=True)
     )
     rows = "".join(f"<tr>{''.join(map(_cell, row, table.formats))}</tr>\n" for row in table.rows)
-    caption = f"<caption>{_text(table.caption)}</caption>" if table.caption else ""
+    count = len(table.rows)
+    summary = f"<summary>{_text(table.caption)} <small>{count} {'row' if count == 1 else 'rows'}</small></summary>"
     head, body = f"<thead><tr>{headers}</tr></thead>\n", f"<tbody>\n{rows}</tbody>"
-    return f'<div class="scroll"><table>{caption}{head}{body}</table></div>\n'
+    folded = "" if count > _OPEN_ROWS else " open"
+    return f'<details{folded}>{summary}<div class="scroll"><table>{head}{body}</table></div></details>\n'
 
 
 def _cell(value: Cell | None, form: str) -> str:
     if value is None:
         return f"<td{_right(form)}></td>"
     shown = format(value, form)
-    key = f' data-value="{value!r}"' if form else ""
-    return f"<td{_right(form)}{key}>{_text(shown)}</td>"
+    if form:
+        return f'<td class="number" data-value="{value!r}">{_text(shown)}</td>'
+    long = f' class="long" title="{_text(shown)}"' if len(shown) > _LONG else ""
+    return f"<td{long}>{_text(shown)}</td>"
 
 
 def _right(form: str) -> str:
@@ -151,7 +170,7 @@ def _missing(missing: Sequence[str]) -> str:
     if not missing:
         return ""
     items = "".join(f"<li>{_text(sentence)}</li>\n" for sentence in missing)
-    return f'<section id="missing">\n<h2>What is not here</h2>\n<ul>\n{items}</ul>\n</section>\n'
+    return f'<section id="missing">\n<h2>{_MISSING}</h2>\n<ul>\n{items}</ul>\n</section>\n'
 
 
 def _colours() -> str:

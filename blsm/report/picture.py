@@ -71,6 +71,10 @@ def _draw(panel: Panel, cell: Any) -> None:
             _draw_series(series, axis, sideways=drawn is panel.margin)
         axis.grid(alpha=0.25)
     main = axes[0]
+    if panel.x.span:
+        main.set_xlim(panel.x.span)
+    if panel.y.span:
+        main.set_ylim(panel.y.span)
     _scale(main.xaxis, main.set_xscale, main.get_xlim, panel.x)
     if panel.x.log and len(main.get_xticks()) > _UPRIGHT_TICKS:
         main.tick_params(axis="x", labelrotation=45)

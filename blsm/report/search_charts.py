@@ -69,18 +69,24 @@ def accuracy_latency(searches: Searches, remeasured: Mapping[SearchTrial, float]
 
 def score_density(searches: Searches) -> Chart:
     """Kernel densities of the HA-scores; where all are equal there is nothing to draw."""
+    span, left_out = _span(searches)
     series = []
     for role, search in searches.items():
-        at, dense = density(scores(search.trials))
+        at, dense = density(np.maximum(scores(search.trials), span[0]))
         hover = [f"{SEARCHES[role]}<br>HA-score {x:.3f}<br>density {y:.3g}" for x, y in zip(at, dense, strict=True)]
         series.append(Series(SEARCHES[role], at, dense, "area", role, hover))
     panel = Panel("", Axis("HA-score (balanced accuracy-latency score)"), Axis("density"), tuple(series))
     caption = "How often each search tried networks of which score. The closer the curves, the smaller W_overall."
-    return Chart("score_density", "Density of HA-scores", caption, (panel,))
+    if left_out:
+        caption += (
+            f" Of networks slower than the reference latency, {left_out} count as {span[0]:.3g}: they score less."
+        )
+    return Chart("score_density", "Density of HA-scores", caption, (panel,), narrow=True)
 
 
 def progress(searches: Searches) -> Chart:
     """The best HA-score so far against the number of completed trials."""
+    span, left_out = _span(searches)
     series = []
     for role, search in searches.items():
         values = scores(search.trials)
@@ -89,8 +95,25 @@ def progress(searches: Searches) -> Chart:
         series.append(Series("", numbers, values, "points", role, [_hover(trial, role) for trial in search.trials]))
         hover = [f"{SEARCHES[role]}<br>best of {number} trials: {score:.4f}" for number, score in enumerate(best, 1)]
         series.append(Series(SEARCHES[role], numbers, best, "line", role, hover))
-    panel = Panel("", Axis("completed trials"), Axis("HA-score"), tuple(series))
-    return Chart("progress", "Progress", "Lines: the best score so far. Points: each trial.", (panel,))
+    panel = Panel("", Axis("completed trials"), Axis("HA-score", span=span), tuple(series))
+    caption = "Lines: the best score so far. Points: each trial."
+    if left_out:
+        caption += f" Networks slower than the reference latency lie far below: {left_out} are not shown."
+    return Chart("progress", "Progress", caption, (panel,), narrow=True)
+
+
+def _span(searches: Searches) -> tuple[tuple[float, float], int]:
+    """The HA-scores to show, and how many lie below: beyond the reference latency, scores fall to any depth."""
+    values = np.concatenate([scores(search.trials) for search in searches.values()])
+    fast = [
+        trial.score
+        for search in searches.values()
+        for trial in search.trials
+        if trial.latency_ms < (search.reference_latency_ms or np.inf)
+    ]
+    low, high = min(fast, default=values.min()), values.max()
+    room = 0.05 * max(high - low, 0.01)
+    return (float(low - room), float(high + room)), int(np.count_nonzero(values < low - room))
 
 
 def _hover(trial: SearchTrial, what: str) -> str:

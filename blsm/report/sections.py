@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from blsm.checking import StoreCheck, check_store
 from blsm.errors import BlsmError
 from blsm.evaluation import Comparison, compare_blocks, compare_networks
-from blsm.feasibility import Feasibility, feasibility, front
+from blsm.feasibility import Feasibility, Verdict, feasibility, front
 from blsm.latency_model import LatencyEstimate, LatencyModel
 from blsm.metrics import Agreement
 from blsm.network import load_keras_model
@@ -20,6 +21,13 @@ from blsm.report import model_charts, search_charts, store_charts
 from blsm.report.contents import Contents
 from blsm.report.page import Section, Table
 from blsm.searches import FinishedSearch, SearchTrial
+
+#: Verdict -> the word beside the heading, and its colour.
+_BADGES: dict[Verdict, tuple[str, str]] = {
+    "feasible": ("feasible", "good"),
+    "not feasible": ("not feasible", "bad"),
+    "not enough trials to tell": ("can't tell by HNQ", "muted"),
+}
 
 
 def sections(contents: Contents) -> tuple[list[Section], list[str]]:
@@ -41,7 +49,7 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
         return []
     remeasured: Mapping[SearchTrial, float] = {}
     facts: tuple[tuple[str, str], ...] = ()
-    text = ""
+    text = badge = colour = ""
     if len(searches) < 2:
         other = "a search by measurement (HIL)" if "sm" in searches else "a search by surrogate (SM)"
         missing.append(f"No verdict on the surrogate: it needs {other} too; `blsm compare` runs both.")
@@ -55,6 +63,7 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
             again = contents.verdict.get("remeasured", {}).get("sentence")
             text = " ".join(f"{part[0].upper()}{part[1:]}." for part in (verdict.sentence, again) if part)
             facts = _facts(verdict, contents.verdict.get("remeasured"))
+            badge, colour = _BADGES[verdict.verdict]
             if not remeasured:
                 missing.append(
                     "The surrogate's front was not re-measured: `blsm feasibility ... --device DEVICE --json FILE`."
@@ -66,7 +75,7 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
     )
     title = "Is the surrogate good enough?" if len(searches) == 2 else "The search"
     tables = [_front_table(searches, remeasured), _trial_table(searches)]
-    return [Section(title, text, facts, charts, tuple(tables))]
+    return [Section(title, text, facts, charts, tuple(tables), badge, colour)]
 
 
 def _facts(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
@@ -96,9 +105,16 @@ def _front_table(searches: Mapping[str, FinishedSearch], remeasured: Mapping[Sea
         for trial in front(search.trials):
             again = remeasured.get(trial)
             off = None if again is None else trial.latency_ms / again - 1
-            rows.append((role.upper(), trial.name, trial.accuracy, trial.latency_ms, trial.score, again, off))
-    headers = ("search", "trial", "accuracy", "latency, ms", "HA-score", "re-measured, ms", "predicted / measured - 1")
-    return Table(headers, rows, ("", "", ".2%", ".4g", ".4f", ".4g", "+.1%"), "Pareto-optimal trials")
+            figures = (trial.accuracy, trial.latency_ms, trial.score, again, off)
+            rows.append((role.upper(), trial.name, *figures, _said(trial.setting)))
+    names = ("accuracy", "latency, ms", "HA-score", "re-measured, ms", "predicted / measured - 1")
+    formats = ("", "", ".2%", ".4g", ".4f", ".4g", "+.1%", "")
+    return Table(("search", "trial", *names, "hyperparameters"), rows, formats, "Pareto-optimal trials")
+
+
+def _said(setting: str) -> str:
+    """A setting's hyperparameters, without the braces of JSON."""
+    return ", ".join(f"{name} {value}" for name, value in json.loads(setting or "{}").items())
 
 
 def _trial_table(searches: Mapping[str, FinishedSearch]) -> Table:

@@ -57,7 +57,7 @@ def test_compare_prints_a_verdict_and_keeps_it(folder: Path, found: Path, capsys
     assert _compare(folder, "--reference-latency-ms", "0.02") == 0  # again: nothing is left to do
     said = capsys.readouterr().out
     assert "HIL       5         0" in said
-    assert "hypervolume of the SM front, measured again, over HIL's: 1." in said
+    assert "measured again, the surrogate's front dominates 1." in said
     assert "W_overall" in said
     verdict = json.loads((found / "feasibility.json").read_text())
     assert verdict["verdict"] in ("feasible", "not feasible", "not enough trials to tell")

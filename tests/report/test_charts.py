@@ -138,9 +138,25 @@ def test_profiling_cost_counts_invocations_and_leaves_pauses_out() -> None:
 @pytest.mark.parametrize(("low", "high"), [(0.001, 100), (0.3, 7), (0.00033, 0.00056), (9.4, 10.6)])
 def test_logarithmic_axes_have_labels(low: float, high: float) -> None:
     ticks = log_ticks(low, high)
-    assert 2 <= len(ticks) <= 12
+    assert 2 <= len(ticks) <= 6
     assert all(low <= tick <= high for tick in ticks)
     assert ticks == sorted(ticks)
+
+
+def test_networks_slower_than_the_reference_do_not_squeeze_the_others() -> None:
+    fast = tuple(SearchTrial(0.5, 1.0, 0.3 + 0.1 * n) for n in range(5))
+    slow = (SearchTrial(0.9, 20.0, -30.0), SearchTrial(0.9, 30.0, -60.0))
+    searches = {"sm": FinishedSearch("SM", (*fast, *slow), reference_latency_ms=10.0)}
+    progress, scores = search_charts.progress(searches), search_charts.score_density(searches)
+    low, high = progress.panels[0].y.span or (0, 0)
+    assert 0.2 < low < 0.3
+    assert 0.7 < high < 0.8
+    assert plotly_figure(progress.panels[0])["layout"]["yaxis"]["range"] == [low, high]
+    assert "2 are not shown" in progress.caption
+    assert scores.panels[0].series[0].x[0] > -1
+    assert "2 count as" in scores.caption
+    unknown = {"sm": FinishedSearch("SM", (*fast, *slow))}
+    assert (search_charts.progress(unknown).panels[0].y.span or (0, 0))[0] < -60
 
 
 def test_a_density_integrates_to_one_and_needs_values_that_differ() -> None:

@@ -51,7 +51,7 @@ def _sections() -> list[Section]:
         Chart("b", "Second", "", (Panel("", Axis("time, s"), Axis(""), (bars,)), log)),
     )
     table = Table(("name", "latency, ms"), [("x", 9.5), ("</script><b>", 10.25), ("y", None), ("z", 0.5)], ("", ".2f"))
-    return [Section("One", "A sentence.", (("HNQ", "0.1"),), charts, (table,))]
+    return [Section("One", "A sentence.", (("HNQ", "0.1"),), charts, (table,), "feasible", "good")]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,22 @@ def test_text_is_escaped_and_what_is_missing_is_said(written: Path) -> None:
     assert "&lt;/script&gt;&lt;b&gt;" in text
     assert "<li>Nothing of this &amp; that.</li>" in text
     assert "What is not here" not in page("t", _sections(), [])
+
+
+def test_every_section_can_be_reached_and_says_its_verdict(written: Path) -> None:
+    text = written.read_text()
+    targets = re.findall(r'<a href="#(.*?)">', text)
+    assert targets == ["section-0", "missing"]
+    assert all(f'id="{target}"' in text for target in targets)
+    assert '<span class="badge good">feasible</span></h2>' in text
+
+
+def test_long_tables_are_folded_up_and_long_texts_cut_short() -> None:
+    few, many = (Table(("name",), [("n" * 41,)] * count, ("",), "Trials") for count in (12, 13))
+    text = page("t", [Section("One", tables=(few, many))], [])
+    assert "<details open><summary>Trials <small>12 rows</small></summary>" in text
+    assert "<details><summary>Trials <small>13 rows</small></summary>" in text
+    assert f'<td class="long" title="{"n" * 41}">' in text
 
 
 def test_figures_are_data_that_cannot_end_their_script(written: Path) -> None:
