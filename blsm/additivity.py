@@ -1,22 +1,30 @@
-"""How well the blocks of a device add up: the evidence for timing them alone or inside a chain."""
+"""How well the blocks of a device add up to networks, alone or with the boundaries between them.
+
+What joining two blocks adds to the sum of both, or saves, is a boundary cost: an isolated block fetches its input from
+where a network never puts it, converts its layout, and fuses with nothing. It is known from the pair of both blocks,
+measured joined and one by one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 
+from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.profiles import DISPATCH_PROBE, Chain
-from blsm.profiling.contexts import CONTEXTS, block_latencies
 
+#: How a network is added up: from isolated blocks alone, or from blocks and the boundaries in their chain.
+CONTEXTS = ("isolated", "chain")
 #: Networks below this many say little about a standard deviation.
 LEAST_NETWORKS = 6
 #: What counts as a network; a shorter chain is a part of one.
 LEAST_BLOCKS = 3
-#: Timing in chains takes twice the measurements: it must lower the deviation by this much to be worth it.
+#: Boundaries take twice the measurements: they must lower the deviation by this much to be worth it.
 _WORTH = 0.015
 
 
@@ -66,14 +74,14 @@ class Additivity:
     """The verdict on a device.
 
     Attributes:
-        sums: context -> how the blocks add up when they are timed in it.
+        sums: context -> how measured parts add up in it.
     """
 
     sums: Mapping[str, Sums]
 
     @property
     def context(self) -> str:
-        """The context to profile in: `isolated`, unless chains add up clearly better."""
+        """The context to profile in: `isolated`, unless networks add up clearly better with boundaries."""
         least = min(sums.deviation for sums in self.sums.values())
         return next(name for name in CONTEXTS if name in self.sums and self.sums[name].deviation <= least + _WORTH)
 
@@ -87,29 +95,73 @@ class Additivity:
         return cls({name: Sums.from_json(sums) for name, sums in data.items()})
 
 
-def judge(measured: Mapping[Chain, float]) -> Additivity:
-    """Judges how measured blocks add up to measured networks.
+def block_latencies(measured: Mapping[Chain, float]) -> dict[BlockConfig, float]:
+    """The isolated blocks among measured chains: block -> milliseconds."""
+    return {chain[0]: latency_ms for chain, latency_ms in measured.items() if len(chain) == 1}
+
+
+def boundary_costs(measured: Mapping[Chain, float]) -> dict[Chain, float]:
+    """The boundary costs that measured chains tell.
 
     Args:
-        measured: chain -> milliseconds, the dispatch probe among them. A network counts where all its blocks were
-            measured too, in every context that is judged.
+        measured: chain -> milliseconds; the dispatch probe must be among them.
+
+    Returns:
+        Pair of blocks -> milliseconds, below 0 where joining them saves time: of each pair that was measured joined
+        and one by one.
+    """
+    dispatch_ms = measured[DISPATCH_PROBE]
+    return {
+        chain: latency_ms - measured[chain[:1]] - measured[chain[1:]] + dispatch_ms
+        for chain, latency_ms in measured.items()
+        if len(chain) == 2 and chain[:1] in measured and chain[1:] in measured
+    }
+
+
+def parts(networks: Iterable[Chain], context: str) -> list[Chain]:
+    """What adding networks up in a context takes: the dispatch probe, blocks, pairs of neighbours; nothing twice."""
+    found = dict.fromkeys([DISPATCH_PROBE])
+    for network in networks:
+        found |= dict.fromkeys((config,) for config in network)
+        if context == "chain":
+            found |= dict.fromkeys(pairwise(network))
+    return list(found)
+
+
+def judge(measured: Mapping[Chain, float]) -> Additivity:
+    """Judges how measured blocks and boundaries add up to measured networks.
+
+    Args:
+        measured: chain -> milliseconds, the dispatch probe among them. A network counts in a context where all its
+            `parts` were measured too.
 
     Raises:
         FitError: fewer than `LEAST_NETWORKS` networks were measured whole and in parts.
     """
-    dispatch_ms = measured.get(DISPATCH_PROBE, 0.0)
-    networks = [chain for chain in measured if len(chain) >= LEAST_BLOCKS]
     most, judged = 0, {}
     for context in CONTEXTS if DISPATCH_PROBE in measured else ():
-        blocks_ms = block_latencies(measured, context)
-        whole = [network for network in networks if all(config in blocks_ms for config in network)]
-        most = max(most, len(whole))
-        if len(whole) >= LEAST_NETWORKS:
-            sums_ms = [dispatch_ms + sum(max(0.0, blocks_ms[b] - dispatch_ms) for b in network) for network in whole]
-            judged[context] = Sums.of(sums_ms, [measured[network] for network in whole])
+        networks = [
+            chain
+            for chain in measured
+            if len(chain) >= LEAST_BLOCKS and all(part in measured for part in parts([chain], context))
+        ]
+        most = max(most, len(networks))
+        if len(networks) >= LEAST_NETWORKS:
+            sums_ms = [_sum(network, context, measured) for network in networks]
+            judged[context] = Sums.of(sums_ms, [measured[network] for network in networks])
     if not judged:
         raise FitError(
             f"{most} networks were measured whole and in parts, at least {LEAST_NETWORKS} are needed to judge how "
             "blocks add up: run `blsm additivity`, with more --networks if some fail"
         )
     return Additivity(judged)
+
+
+def _sum(network: Chain, context: str, measured: Mapping[Chain, float]) -> float:
+    """The sum of a network's measured parts, milliseconds."""
+    dispatch_ms = measured[DISPATCH_PROBE]
+    total_ms = dispatch_ms + sum(max(0.0, measured[(config,)] - dispatch_ms) for config in network)
+    if context == "isolated":
+        return total_ms
+    costs_ms = boundary_costs({part: measured[part] for part in parts([network], context)})
+    return total_ms + sum(costs_ms[pair] for pair in pairwise(network))

@@ -22,12 +22,15 @@ from blsm.intervals import normal_scores
 from blsm.latency_model import BlockSurrogate, LatencyModel
 from blsm.profiles import Fingerprint
 from blsm.surrogates import regressor_class
+from blsm.surrogates.boundary import BoundarySurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 2
+SCHEMA = 3
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
+#: Folder of the boundary surrogate's files; no block family can have this name.
+_BOUNDARY = "(boundary)"
 #: Nothing in a bundle is larger: a zip can claim to hold any amount.
 _LARGEST_MEMBER = 256 << 20
 
@@ -54,6 +57,8 @@ def save(model: LatencyModel, path: str | Path) -> None:
             "domain": {name: domain.to_json() for name, domain in surrogate.domain.items()},
             "metrics": dict(surrogate.metrics),
         }
+    boundary = {} if model.boundary is None else model.boundary.to_files()
+    members |= {f"{_BOUNDARY}/{name}": content for name, content in boundary.items()}
     manifest = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -62,7 +67,7 @@ def save(model: LatencyModel, path: str | Path) -> None:
         "fingerprint": model.fingerprint.to_json(),
         "dispatch_ms": model.dispatch_ms,
         "network_scores": list(model.network_scores),
-        "context": model.context,
+        "boundary": list(boundary),
         "additivity": model.additivity.to_json() if model.additivity is not None else None,
         "calibration": model.calibration.to_json() if model.calibration is not None else None,
         "surrogates": surrogates,
@@ -140,9 +145,8 @@ def _check_schema(manifest: Any, path: Path) -> None:
 
 
 def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Schema 1 kept the deviation of the test split, not its scores; its plain trees always saw the config vector; and
-    its blocks were all isolated."""
-    manifest |= {"network_scores": [], "context": "isolated", "additivity": None, "calibration": None}
+    """Schema 1 kept the deviation of the test split, not its scores; its plain trees always saw the config vector."""
+    manifest |= {"network_scores": [], "additivity": None, "calibration": None}
     for family, data in manifest["surrogates"].items():
         scores = normal_scores(float(data["deviation"]), int(data["metrics"]["count"]))
         files: dict[str, Any] = {_SCORES: scores}
@@ -152,8 +156,13 @@ def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
         data["files"] += files
 
 
+def _from_schema_2(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 2 knew no boundaries: its sums of blocks that were timed in chains stay what they were."""
+    manifest["boundary"] = []
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
-_UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (_from_schema_1,)
+_UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (_from_schema_1, _from_schema_2)
 
 
 def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> LatencyModel:
@@ -181,7 +190,9 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
         surrogates,
         float(manifest["dispatch_ms"]),
         tuple(map(float, manifest["network_scores"])),
-        str(manifest["context"]),
+        BoundarySurrogate.from_files({name: members[f"{_BOUNDARY}/{name}"] for name in manifest["boundary"]})
+        if manifest["boundary"]
+        else None,
         None if additivity is None else Additivity.from_json(additivity),
         None if calibration is None else Calibration.from_json(calibration),
     )

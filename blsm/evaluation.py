@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blsm._types import Array
+from blsm.additivity import block_latencies
 from blsm.errors import FingerprintError, FitError
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
-from blsm.profiling.contexts import block_latencies
+from blsm.profiles import Chain, ProfileStore, digest, latencies
 
 if TYPE_CHECKING:
     from blsm.profiling import Device
@@ -75,7 +75,7 @@ def compare_blocks(model: LatencyModel, store: ProfileStore) -> dict[str, Compar
     """
     check_fingerprint(model, store)
     measured = latencies(store.profiles(model.device))
-    blocks_ms = block_latencies(measured, model.context) if DISPATCH_PROBE in measured else {}
+    blocks_ms = block_latencies(measured)
     found = {}
     for family, surrogate in model.surrogates.items():
         held_out = [

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from blsm._types import Array
-from blsm.additivity import LEAST_BLOCKS, Additivity, judge
+from blsm.additivity import Additivity, block_latencies, boundary_costs, judge
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.intervals import log_errors
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
-from blsm.profiling.contexts import block_latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
+from blsm.surrogates.boundary import BoundarySurrogate
 
-#: Fewer profiles of a family say nothing: a sixth of them is for testing.
+#: Fewer profiles of a family, or pairs of blocks, say nothing: a sixth of them is for testing.
 LEAST_PROFILES = 30
 #: The context that the verdict on additivity recommends.
 AUTO = "auto"
@@ -52,7 +52,7 @@ def fit_latency_model(
     families: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda family: None,
 ) -> LatencyModel:
-    """Fits one surrogate per block family on the profiles of a device.
+    """Fits one surrogate per block family on the profiles of a device, and in chains one of their boundaries.
 
     Hyperparameters are chosen on the validation split and the figures come from the test split, which the fitted
     regressor has not seen.
@@ -62,15 +62,15 @@ def fit_latency_model(
         device: name of the device.
         regressor: name of the regressor.
         features: what it sees, `vector` or `costs`; its default if None.
-        context: how the blocks were timed: `isolated`, in a `chain`, or as the verdict on additivity in the store
-            says, `auto`; without a verdict that is isolated.
+        context: how networks are to be added up: from `isolated` blocks, from blocks and boundaries in a `chain`, or as
+            the verdict on additivity in the store says, `auto`; without a verdict, with boundaries if there are pairs.
         seed: of the split and the regressor.
         families: the families to fit; all that were profiled if None.
         progress: called with each family before it is fitted.
 
     Raises:
-        FitError: a family has too few profiles, the dispatch cost was not measured, or the regressor lacks a package
-            or such features.
+        FitError: a family has too few profiles, a chain too few pairs of blocks, the dispatch cost was not measured, or
+            the regressor lacks a package or such features.
         StoreError: the store has no profiles of the device.
         UnknownRegressorError: no regressor of this name.
     """
@@ -83,22 +83,22 @@ def fit_latency_model(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
     additivity = verdict(measured)
-    if context == AUTO:
-        context = "isolated" if additivity is None else additivity.context
+    costs_ms = boundary_costs(measured)
+    if context == AUTO and additivity is not None:
+        context = additivity.context
+    elif context == AUTO:
+        context = "isolated" if len(costs_ms) < LEAST_PROFILES else "chain"
     blocks: dict[str, dict[BlockConfig, float]] = {}
-    for config, latency_ms in block_latencies(measured, context).items():
+    for config, latency_ms in block_latencies(measured).items():
         blocks.setdefault(config.family, {})[config] = latency_ms
     # The dispatch probe alone makes no family of its own.
     if blocks.get(DISPATCH_PROBE[0].family, {}).keys() == {DISPATCH_PROBE[0]}:
         del blocks[DISPATCH_PROBE[0].family]
-    # Nor does a family of which only blocks of networks were measured, to judge how they add up.
-    studied = {config for chain in measured if len(chain) >= LEAST_BLOCKS for config in chain}
+    # Nor does a family of which only parts of networks were measured.
+    studied = {config for chain in measured if len(chain) > 1 for config in chain}
     wanted = [name for name, found in blocks.items() if found.keys() - studied] if families is None else list(families)
     if not wanted:
-        raise FitError(
-            f"{store.path} has no blocks of {device} in the context {context}; profile some with "
-            f"`blsm profile --context {context}`"
-        )
+        raise FitError(f"{store.path} has no blocks of {device}; profile some with `blsm profile --device {device}`")
     for family in wanted:
         count = len(blocks.get(family, {}))
         if count < LEAST_PROFILES:
@@ -107,11 +107,26 @@ def fit_latency_model(
                 f"{count} profiles of {family} on {device} are too few to fit, {LEAST_PROFILES} are the least; run "
                 f"`{command} --samples {10 * LEAST_PROFILES}`"
             )
+    if context == "chain" and len(costs_ms) < LEAST_PROFILES:
+        raise FitError(
+            f"{len(costs_ms)} pairs of blocks on {device} were measured joined and one by one, too few to fit "
+            f"boundaries, {LEAST_PROFILES} are the least; run `blsm profile --block {','.join(wanted)} --device "
+            f"{device} --context chain --store {store.path}`, or fit with --context isolated"
+        )
     surrogates = {}
     for family in wanted:
         progress(family)
         surrogates[family] = _fit_family(make() if features is None else make(features), blocks[family], seed)
-    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, context=context, additivity=additivity)
+    boundary = None
+    if context == "chain":
+        pairs = list(costs_ms)
+        boundary = BoundarySurrogate.fit(
+            [(before, after) for before, after in pairs],
+            np.array([costs_ms[pair] for pair in pairs]),
+            np.array([measured[pair] for pair in pairs]),
+            seed,
+        )
+    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, boundary=boundary, additivity=additivity)
 
 
 def verdict(measured: Mapping[Chain, float]) -> Additivity | None:

@@ -21,6 +21,7 @@ from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
 from blsm.surrogates import Regressor
+from blsm.surrogates.boundary import BoundarySurrogate
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +39,7 @@ class BlockLatency(NamedTuple):
 
     Attributes:
         config: the block.
-        latency_ms: what it adds to the network, dispatch not counted, milliseconds.
+        latency_ms: what it adds to the network where it stands, dispatch not counted, milliseconds.
         low_ms: lower end of its interval.
         high_ms: upper end of its interval.
         in_domain: whether configs like it were profiled; if not, the prediction is an extrapolation.
@@ -117,6 +118,10 @@ class BlockSurrogate:
         return max(_EXTRAPOLATION_FACTOR * known, _EXTRAPOLATION_DEVIATION * normal_quantile(level))
 
 
+#: A block of a network and the block whose output it reads, if their boundary is known to cost or save something.
+_Link = tuple[BlockConfig | None, BlockConfig]
+
+
 class _Cached(NamedTuple):
     block: BlockLatency
     deviation_ms: float
@@ -127,8 +132,8 @@ class LatencyModel:
     """Block surrogates of one device; predicts any network made of their blocks.
 
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
-    tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up, tau_b is c0 and what the block adds inside a chain;
-    which of the two is the context. A calibration corrects what each block adds.
+    tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, the costs of the boundaries between them are
+    part of the sum, each counted with the block that follows. A calibration corrects what each block adds.
 
     Attributes:
         device: name of the device.
@@ -137,7 +142,7 @@ class LatencyModel:
         dispatch_ms: the dispatch cost c0, milliseconds.
         network_scores: `network_score` of networks that nothing in this model was fitted on, for their intervals; with
             none, an interval combines the deviations of the blocks as if they were normal.
-        context: how the blocks were timed, see `blsm.profiling.contexts`.
+        boundary: predicts what joining two blocks adds or saves; None where isolated blocks add up.
         additivity: how measured blocks of this device add up, if `blsm additivity` has judged it.
         calibration: the correction of sums, if the model was calibrated.
     """
@@ -147,14 +152,20 @@ class LatencyModel:
     surrogates: Mapping[str, BlockSurrogate]
     dispatch_ms: float
     network_scores: tuple[float, ...] = ()
-    context: str = "isolated"
+    boundary: BoundarySurrogate | None = None
     additivity: Additivity | None = None
     calibration: Calibration | None = None
     _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _cache: dict[float, dict[BlockConfig, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _joined: dict[_Link, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cache: dict[float, dict[_Link, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def context(self) -> str:
+        """How it adds networks up, one of `blsm.additivity.CONTEXTS`."""
+        return "isolated" if self.boundary is None else "chain"
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
-        """Latencies of blocks in the model's context, the dispatch cost included.
+        """Latencies of isolated blocks, the dispatch cost included.
 
         Args:
             configs: block configs, of any families.
@@ -203,7 +214,8 @@ class LatencyModel:
         if not networks:
             return np.empty(0)
         blocks = list(chain.from_iterable(networks))
-        added_ms = self._added(blocks, self._predict_once(blocks))
+        boundaries_ms = self._boundary_costs(list(chain.from_iterable(map(self._links, networks))))
+        added_ms = self._added(blocks, self._predict_once(blocks), boundaries_ms)
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
@@ -252,14 +264,16 @@ class LatencyModel:
 
     def deviation(self, network: Sequence[BlockConfig]) -> float:
         """Relative standard deviation that is expected of a network of these blocks around its prediction."""
-        known = self._blocks(network, DEFAULT_LEVEL)
-        return self._deviation([known[config] for config in network])
+        links = self._links(network)
+        known = self._blocks(links, DEFAULT_LEVEL)
+        return self._deviation([known[link] for link in links])
 
     def _estimate(
         self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float, level: float
     ) -> LatencyEstimate:
-        known = self._blocks(blocks, level)
-        parts = [known[config] for config in blocks]
+        links = self._links(blocks)
+        known = self._blocks(links, level)
+        parts = [known[link] for link in links]
         total = self.dispatch_ms + sum(part.block.latency_ms for part in parts)
         spread = math.exp(self._network_quantile(level) * self._deviation(parts))
         low_ms = max(self.dispatch_ms, total / spread)
@@ -281,19 +295,41 @@ class LatencyModel:
         quantile = conformal_quantile(self.network_scores, level)
         return quantile if quantile < math.inf else max((normal_quantile(level), *self.network_scores))
 
-    def _blocks(self, blocks: Iterable[BlockConfig], level: float) -> Mapping[BlockConfig, _Cached]:
+    def _links(self, blocks: Sequence[BlockConfig]) -> list[_Link]:
+        """Each block with the one that it is joined to."""
+        if self.boundary is None:
+            return [(None, config) for config in blocks]
+        return [
+            (before if before is not None and before.output_shape == config.input_shape else None, config)
+            for before, config in zip((None, *blocks), blocks, strict=False)
+        ]
+
+    def _boundary_costs(self, links: Sequence[_Link]) -> Array:
+        """The costs of blocks' boundaries to what they are joined to, milliseconds, shape (len(links),)."""
+        known = self._joined
+        joined = [(before, config) for before, config in dict.fromkeys(links) if before is not None]
+        if self.boundary is None or not joined:
+            return np.zeros(len(links))
+        if len(known) > _CACHE_SIZE:
+            known.clear()
+        if new := [pair for pair in joined if pair not in known]:
+            known.update(zip(new, self.boundary.predict(new).tolist(), strict=True))
+        return np.array([known.get(link, 0.0) for link in links])
+
+    def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
         """What each of the blocks adds, with its interval; predicts those that are not in the cache yet."""
         cache = self._cache.setdefault(level, {})
-        new = [config for config in dict.fromkeys(blocks) if config not in cache]
+        new = [link for link in dict.fromkeys(links) if link not in cache]
         if not new:
             return cache
         if len(cache) + len(new) > _CACHE_SIZE:
             cache.clear()
-            new = list(dict.fromkeys(blocks))
+            new = list(dict.fromkeys(links))
+        configs = [config for _, config in new]
         margins: dict[tuple[str, bool], float] = {}
-        in_domain = [contains(self._surrogate(config.family).domain, config.to_dict()) for config in new]
+        in_domain = [contains(self._surrogate(config.family).domain, config.to_dict()) for config in configs]
         deviations, factors = [], []
-        for config, inside in zip(new, in_domain, strict=True):
+        for config, inside in zip(configs, in_domain, strict=True):
             surrogate = self._surrogate(config.family)
             deviation = surrogate.deviation
             if not inside:
@@ -303,19 +339,29 @@ class LatencyModel:
             if kind not in margins:
                 margins[kind] = math.exp(surrogate.margin(level, inside))
             factors.append(margins[kind])
-        latency_ms, spread = self.predict(new), np.array(factors)
+        latency_ms, boundaries_ms, spread = self.predict(configs), self._boundary_costs(new), np.array(factors)
         bounds_ms = (latency_ms, latency_ms / spread, latency_ms * spread)
-        added = zip(*(self._added(new, bound_ms).tolist() for bound_ms in bounds_ms), strict=True)
-        deviations_ms = (np.array(deviations) * latency_ms).tolist()
-        for config, (added_ms, low_ms, high_ms), inside, deviation_ms in zip(
-            new, added, in_domain, deviations_ms, strict=True
+        added = zip(*(self._added(configs, bound_ms, boundaries_ms).tolist() for bound_ms in bounds_ms), strict=True)
+        deviations_ms = np.hypot(np.array(deviations) * latency_ms, self._boundary_deviations(new, latency_ms))
+        for link, (added_ms, low_ms, high_ms), inside, deviation_ms in zip(
+            new, added, in_domain, deviations_ms.tolist(), strict=True
         ):
-            cache[config] = _Cached(BlockLatency(config, added_ms, low_ms, high_ms, inside), deviation_ms)
+            cache[link] = _Cached(BlockLatency(link[1], added_ms, low_ms, high_ms, inside), deviation_ms)
         return cache
 
-    def _added(self, configs: Sequence[BlockConfig], latency_ms: Array) -> Array:
-        """What blocks of these latencies add to a network, milliseconds."""
-        added_ms: Array = np.maximum(latency_ms - self.dispatch_ms, 0.0)
+    def _boundary_deviations(self, links: Sequence[_Link], latency_ms: Array) -> Array:
+        """How far boundary costs may be off, milliseconds: a share of both blocks."""
+        if self.boundary is None:
+            return np.zeros(len(links))
+        joined = [index for index, (before, _) in enumerate(links) if before is not None]
+        deviations_ms = np.zeros(len(links))
+        before_ms = self._predict_once([before for before, _ in links if before is not None])
+        deviations_ms[joined] = self.boundary.deviation * (before_ms + latency_ms[joined])
+        return deviations_ms
+
+    def _added(self, configs: Sequence[BlockConfig], latency_ms: Array, boundaries_ms: Array) -> Array:
+        """What blocks of these latencies and boundaries add to a network, milliseconds."""
+        added_ms: Array = np.maximum(np.maximum(latency_ms - self.dispatch_ms, 0.0) + boundaries_ms, 0.0)
         return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
 
     def _surrogate(self, family: str) -> BlockSurrogate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from blsm.blocks import BlockConfig
@@ -35,15 +36,37 @@ def reachable_blocks(hypermodel: HyperModel, seed: int = 0) -> Chain:
         return blocks
     found: dict[BlockConfig, None] = {}
     idle = 0
-    for hp in random_settings(hypermodel, seed):
-        listed = list_blocks(hypermodel, hp)
-        setting = _parsed(hypermodel, hp) if listed is None else listed
+    for network, patience in _random_networks(hypermodel, seed):
         before = len(found)
-        found.update(dict.fromkeys(setting))
+        found.update(dict.fromkeys(network))
         idle = 0 if len(found) > before else idle + 1
-        if idle >= (_BUILT_PATIENCE if listed is None else _LISTED_PATIENCE):
+        if idle >= patience:
             break
     return tuple(found)
+
+
+def reachable_pairs(hypermodel: HyperModel, count: int, seed: int = 0) -> list[Chain]:
+    """Pairs of neighbouring blocks in random settings of a hypermodel, `count` of them or about all there are.
+
+    Raises:
+        SearchError: a setting's model can't be built, or has layers that no block family explains.
+    """
+    found: dict[Chain, None] = {}
+    idle = 0
+    for network, patience in _random_networks(hypermodel, seed):
+        before = len(found)
+        found.update(dict.fromkeys(pairwise(network)))
+        idle = 0 if len(found) > before else idle + 1
+        if len(found) >= count or idle >= patience:
+            break
+    return list(found)[:count]
+
+
+def _random_networks(hypermodel: HyperModel, seed: int) -> Iterator[tuple[Chain, int]]:
+    """The blocks of random settings without end, and how many in a row that bring nothing new are enough."""
+    for hp in random_settings(hypermodel, seed):
+        listed = list_blocks(hypermodel, hp)
+        yield (_parsed(hypermodel, hp), _BUILT_PATIENCE) if listed is None else (listed, _LISTED_PATIENCE)
 
 
 def random_settings(hypermodel: HyperModel, seed: int = 0) -> Iterator[HyperParameters]:

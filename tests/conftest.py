@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GLOG_minloglevel", "3")
 
+from itertools import pairwise
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 
 import blsm
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
 from blsm.profiles import ProfileStore
+from blsm.surrogates.boundary import BoundarySurrogate
 from blsm.testing import fill_store
 
 # The same examples every time, and no opinion on how fast the machine is.
@@ -42,6 +46,14 @@ def fake_model(fake_store: Path) -> blsm.LatencyModel:
     """The latency model fitted on `fake_store`."""
     with ProfileStore(fake_store) as store:
         return fit_latency_model(store, "fake")
+
+
+@pytest.fixture(scope="session")
+def boundary() -> BoundarySurrogate:
+    """Boundaries that cost 1 ns for each element between two blocks."""
+    pairs = [pair for network in sample_networks(20, seed=1, families=["mbconv"]) for pair in pairwise(network)]
+    costs_ms = np.array([1e-6 * math.prod(after.input_shape) for _, after in pairs])
+    return BoundarySurrogate.fit(pairs, costs_ms, np.ones(len(pairs)), seed=0)
 
 
 @pytest.fixture(scope="session")

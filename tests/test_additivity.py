@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from blsm.additivity import Additivity, judge
+from blsm.additivity import CONTEXTS, Additivity, block_latencies, boundary_costs, judge, parts
 from blsm.errors import FitError
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, Visit
-from blsm.profiling import contexts
 from blsm.testing import FakeDevice, fake_latency_ms
 
 
@@ -21,15 +20,40 @@ def entering_ms(chain: Chain) -> float:
     return fake_latency_ms(chain) + 1e-6 * elements
 
 
-def parts(count: int) -> list[Chain]:
-    """Networks, and their blocks alone and in chains."""
+def with_parts(count: int) -> list[Chain]:
+    """Networks, their blocks and their pairs of neighbours."""
     networks = sample_networks(count, seed=3)
-    blocks = [config for network in networks for config in network]
-    return [*networks, *contexts.chains(blocks, "isolated"), *contexts.chains(blocks, "chain")]
+    return [*networks, *parts(networks, "chain")]
+
+
+def test_parts_are_measured_once_each_and_the_probe_first() -> None:
+    networks = sample_networks(5, seed=0)
+    for context in CONTEXTS:
+        found = parts([*networks, *networks], context)
+        assert found[0] == DISPATCH_PROBE
+        assert len(found) == len(set(found))
+        assert {len(part) for part in found} == ({1} if context == "isolated" else {1, 2})
+    assert len(parts(networks[:1], "chain")) == 2 * len(networks[0])
+
+
+def test_a_boundary_costs_what_a_pair_takes_beyond_its_blocks() -> None:
+    (network,) = sample_networks(1, seed=4, families=["mbconv"])
+    measured = {chain: entering_ms(chain) for chain in parts([network], "chain")}
+    assert set(block_latencies(measured)) == {DISPATCH_PROBE[0], *network}
+    costs_ms = boundary_costs(measured)
+    assert len(costs_ms) == len(network) - 1
+    for (_, after), cost_ms in costs_ms.items():
+        height, width, channels = after.input_shape
+        assert cost_ms == pytest.approx(-1e-6 * height * width * channels, abs=2e-4)  # the probe's operator
+
+
+def test_a_pair_whose_blocks_were_not_both_measured_tells_no_boundary() -> None:
+    first, second = sample_networks(1, seed=4)[0][:2]
+    assert boundary_costs({DISPATCH_PROBE: 0.1, (first,): 1.0, (first, second): 2.0}) == {}
 
 
 def test_where_blocks_add_up_isolated_ones_are_good_enough() -> None:
-    verdict = judge({chain: fake_latency_ms(chain) for chain in parts(8)})
+    verdict = judge({chain: fake_latency_ms(chain) for chain in with_parts(8)})
     assert verdict.context == "isolated"
     for sums in verdict.sums.values():
         assert sums.networks == 8
@@ -39,40 +63,43 @@ def test_where_blocks_add_up_isolated_ones_are_good_enough() -> None:
 
 
 def test_where_isolated_blocks_pay_for_what_networks_do_not_chains_are_recommended() -> None:
-    verdict = judge({chain: entering_ms(chain) for chain in parts(8)})
+    verdict = judge({chain: entering_ms(chain) for chain in with_parts(8)})
     assert verdict.context == "chain"
     assert verdict.sums["isolated"].low > 1.01
     assert verdict.sums["chain"].deviation < verdict.sums["isolated"].deviation / 3
 
 
 def test_a_verdict_survives_json() -> None:
-    verdict = judge({chain: entering_ms(chain) for chain in parts(8)})
+    verdict = judge({chain: entering_ms(chain) for chain in with_parts(8)})
     assert Additivity.from_json(verdict.to_json()) == verdict
 
 
 def test_a_context_that_was_not_measured_is_not_judged() -> None:
     networks = sample_networks(8, seed=3)
-    blocks = contexts.chains([config for network in networks for config in network], "isolated")
-    verdict = judge({chain: fake_latency_ms(chain) for chain in [*networks, *blocks]})
+    verdict = judge({chain: fake_latency_ms(chain) for chain in [*networks, *parts(networks, "isolated")]})
     assert verdict.sums.keys() == {"isolated"}
 
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_too_few_networks_are_no_evidence(count: int) -> None:
-    measured = {chain: fake_latency_ms(chain) for chain in parts(count)} if count else {}
+    measured = {chain: fake_latency_ms(chain) for chain in with_parts(count)} if count else {}
     with pytest.raises(FitError, match=f"{count} networks were measured whole and in parts, at least 6"):
         judge(measured)
 
 
+def filled(path: Path, chains: list[Chain]) -> ProfileStore:
+    store = ProfileStore(path, create=True)
+    store.register_device("fake", FakeDevice().fingerprint())
+    for chain in dict.fromkeys(chains):
+        sample_ns = round(1e6 * (fake_latency_ms(chain) if chain == DISPATCH_PROBE else entering_ms(chain)))
+        store.add_visit("fake", chain, Visit.from_samples([sample_ns], started_s=0.0))
+    return store
+
+
 def test_a_fit_follows_the_verdict_in_its_store(tmp_path: Path) -> None:
-    sampled = [(config,) for network in sample_networks(40, seed=5, families=["mbconv"]) for config in network]
-    chains = [*contexts.chains([chain[0] for chain in sampled], "chain"), *sampled]
-    with ProfileStore(tmp_path / "p.db", create=True) as store:
-        store.register_device("fake", FakeDevice().fingerprint())
-        for chain in dict.fromkeys([*chains, *parts(8)]):
-            sample_ns = round(1e6 * (fake_latency_ms(chain) if chain == DISPATCH_PROBE else entering_ms(chain)))
-            store.add_visit("fake", chain, Visit.from_samples([sample_ns], started_s=0.0))
-        families = ["mbconv", "conv", "head"]
+    sampled = parts(sample_networks(40, seed=5, families=["mbconv"]), "chain")
+    families = ["mbconv", "conv", "head"]
+    with filled(tmp_path / "p.db", [*sampled, *with_parts(8)]) as store:
         chosen = fit_latency_model(store, "fake", regressor="roofline", families=families)
         isolated = fit_latency_model(store, "fake", regressor="roofline", families=families, context="isolated")
     assert chosen.context == "chain"
@@ -84,3 +111,13 @@ def test_a_fit_follows_the_verdict_in_its_store(tmp_path: Path) -> None:
         for model in (chosen, isolated)
     }
     assert abs(ratios["chain"] - 1) < 0.03 < ratios["isolated"] - 1
+
+
+def test_without_a_verdict_a_fit_uses_boundaries_where_pairs_were_measured(tmp_path: Path) -> None:
+    networks = sample_networks(12, seed=5, families=["mbconv"])
+    with filled(tmp_path / "pairs.db", parts(networks, "chain")) as store:
+        assert fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"]).context == "chain"
+    with filled(tmp_path / "blocks.db", parts(networks, "isolated")) as store:
+        assert fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"]).context == "isolated"
+        with pytest.raises(FitError, match="0 pairs of blocks on fake were measured.*--context chain"):
+            fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"], context="chain")

@@ -10,6 +10,8 @@ import pytest
 import blsm
 from blsm import bundle
 from blsm.errors import BundleError
+from blsm.hypermodels import sample_networks
+from blsm.surrogates.boundary import BoundarySurrogate
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -39,15 +41,29 @@ def test_the_same_model_gives_the_same_bytes(fake_bundle: Path, tmp_path: Path) 
     assert (tmp_path / "again.blsm").read_bytes() == fake_bundle.read_bytes()
 
 
-def test_a_bundle_of_schema_1_predicts_what_it_did() -> None:
-    expected = json.loads((ASSETS / "schema_1.json").read_text())
-    model = blsm.load(ASSETS / "schema_1.blsm")
+@pytest.mark.parametrize(("schema", "scores"), [(1, ()), (2, (0.5, 1.0))])
+def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: tuple[float, ...]) -> None:
+    expected = json.loads((ASSETS / f"schema_{schema}.json").read_text())
+    model = blsm.load(ASSETS / f"schema_{schema}.blsm")
     configs = blsm.block_family("head").sample(40, seed=0)
     assert model.predict(configs[:5]).tolist() == pytest.approx(expected["predicted_ms"], rel=1e-12)
     estimate = model.latency(configs[:2])
     assert estimate.latency_ms == pytest.approx(expected["latency_ms"], rel=1e-12)
     assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
-    assert model.network_scores == ()
+    assert model.network_scores == scores
+    assert model.boundary is None
+
+
+def test_boundaries_are_kept(fake_model: blsm.LatencyModel, boundary: BoundarySurrogate, tmp_path: Path) -> None:
+    joined = dataclasses.replace(fake_model, boundary=boundary)
+    blsm.save(joined, tmp_path / "joined.blsm")
+    loaded = blsm.load(tmp_path / "joined.blsm")
+    network = sample_networks(1, seed=5, families=["mbconv"])[0]
+    assert loaded.latency(network) == joined.latency(network)
+    assert loaded.context == "chain"
+    damaged = _rewrite(tmp_path / "joined.blsm", tmp_path / "damaged.blsm", boundary=["boundary.json"])
+    with pytest.raises(BundleError, match="it is damaged"):
+        blsm.load(damaged)
 
 
 def test_networks_scores_are_kept(fake_model: blsm.LatencyModel, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import blsm
 from blsm.errors import CoverageError, DomainError
 from blsm.hypermodels import sample_networks
 from blsm.intervals import conformal_quantile
+from blsm.surrogates.boundary import BoundarySurrogate
 from blsm.testing import fake_latency_ms
 
 
@@ -33,6 +35,41 @@ def test_sums_of_blocks_are_near_the_truth(fake_model: blsm.LatencyModel) -> Non
     predicted = fake_model.latencies(networks)
     truth = np.array([fake_latency_ms(network) for network in networks])
     assert np.median(np.abs(predicted / truth - 1)) < 0.05
+
+
+def test_boundaries_are_part_of_the_sum(fake_model: blsm.LatencyModel, boundary: BoundarySurrogate) -> None:
+    joined = dataclasses.replace(fake_model, boundary=boundary)
+    networks = sample_networks(10, seed=9, families=["mbconv"])
+    costs_ms = [boundary.predict(list(pairwise(network))).sum() for network in networks]
+    assert min(costs_ms) > 0
+    np.testing.assert_allclose(joined.latencies(networks), fake_model.latencies(networks) + costs_ms)
+    for network in networks:
+        estimate = joined.latency(network)
+        assert estimate.latency_ms == pytest.approx(estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks))
+        assert estimate.latency_ms == pytest.approx(joined.latencies([network])[0])
+        assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
+        # The first block is joined to nothing.
+        assert estimate.blocks[0].latency_ms == fake_model.latency(network).blocks[0].latency_ms
+        unsure = dataclasses.replace(joined, boundary=dataclasses.replace(boundary, deviation=0.2))
+        assert unsure.deviation(network) > joined.deviation(network)
+
+
+def test_blocks_that_do_not_read_the_one_before_them_have_no_boundary(
+    fake_model: blsm.LatencyModel, boundary: BoundarySurrogate
+) -> None:
+    joined = dataclasses.replace(fake_model, boundary=boundary)
+    apart = sample_networks(1, seed=9, families=["mbconv"])[0][:1] * 2
+    assert apart[0].output_shape != apart[1].input_shape
+    assert joined.latency(apart).latency_ms == fake_model.latency(apart).latency_ms
+
+
+def test_no_boundary_makes_a_block_save_more_than_it_takes(fake_model: blsm.LatencyModel) -> None:
+    pairs = [pair for network in sample_networks(20, seed=1, families=["mbconv"]) for pair in pairwise(network)]
+    saving = BoundarySurrogate.fit(pairs, np.full(len(pairs), -1e3), np.ones(len(pairs)), seed=0)
+    joined = dataclasses.replace(fake_model, boundary=saving)
+    network = sample_networks(1, seed=9, families=["mbconv"])[0]
+    assert all(block.latency_ms == 0 for block in joined.latency(network).blocks[1:])
+    assert joined.latencies([network])[0] > 0
 
 
 def test_all_ways_to_give_a_network_agree(fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig]) -> None:

@@ -72,7 +72,7 @@ def _plan(
         }
         count = sum(chain[0].family == family and chain != DISPATCH_PROBE for chain in begun)
         untried = [config for config in configs if config not in failed]
-        batches.append(next_batch(known, untried, count, samples, seed))
+        batches.append([(config,) for config in next_batch(known, untried, count, samples, seed)])
     return list(dict.fromkeys([DISPATCH_PROBE, *begun])), in_turn(batches)
 
 

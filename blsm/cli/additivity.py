@@ -74,18 +74,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def study(target: Device, store: ProfileStore, families: list[str], count: int, seed: int) -> Additivity:
-    """Measures networks whole, and their blocks alone and in chains; says how they add up.
+    """Measures networks whole, their blocks and their pairs of neighbours; says how they add up.
 
     Raises:
         FitError: too few of them could be measured.
     """
-    from blsm.additivity import judge
+    from blsm.additivity import CONTEXTS, judge, parts
     from blsm.blocks import block_family
     from blsm.hypermodels import sample_networks
-    from blsm.profiling import contexts
 
     known = [block_family(name.strip()).name for name in families]
     whole = sample_networks(count, networks.STUDY_SEED + seed, families=known)
-    blocks = [config for network in whole for config in network]
-    parts = [chain for context in contexts.CONTEXTS for chain in contexts.chains(blocks, context)]
-    return judge(networks.measure(target, store, [*parts, *whole], seed, "measuring networks and their parts"))
+    wanted = dict.fromkeys([*(part for context in CONTEXTS for part in parts(whole, context)), *whole])
+    return judge(networks.measure(target, store, list(wanted), seed, "measuring networks and their parts"))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NAME = "profile"
 HELP = "measure sampled blocks on a device into a profile store; run again to continue"
+#: Added to the seed for the networks whose pairs are profiled: those that a model is judged by are others.
+_PAIRS_SEED = 3_000_000
 #: How many networks `--context auto` studies where nothing is known.
 _STUDY_NETWORKS = 10
 
@@ -53,8 +55,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--context",
         choices=("isolated", "chain", "auto"),
         default="isolated",
-        help="time blocks alone (default), in chains of blocks as in a network, or as `blsm additivity` recommends, "
-        "which auto runs first on 10 networks if the store holds no verdict",
+        help="time blocks alone (default), also --samples pairs of them joined as in a network, or as `blsm "
+        "additivity` recommends, which auto runs first on 10 networks if the store holds no verdict",
     )
     common.add_seed(command, "sampling and the order of visits")
     common.add_store(command)
@@ -82,7 +84,8 @@ def run(options: argparse.Namespace) -> None:
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
             store.clear_failures(target.name)
-        chains = in_context(chains, _context(options, target, store), options.active)
+        if _context(options, target, store) == "chain":
+            chains = joined(chains, options)
 
         def measure(some: Sequence[Chain], budget_s: float | None) -> CampaignReport:
             return common.run_campaign(
@@ -127,21 +130,44 @@ def _context(options: argparse.Namespace, target: Device, store: ProfileStore) -
     return known.context
 
 
-def in_context(chains: list[Chain], context: str, active: bool = False) -> list[Chain]:
-    """What to measure for chains of one block in a context.
+def joined(chains: list[Chain], options: argparse.Namespace) -> list[Chain]:
+    """What to profile with pairs of neighbouring blocks added, in turn with the blocks.
 
     Raises:
-        DomainError: active sampling in chains.
+        DomainError: active sampling.
     """
+    from blsm.additivity import parts
     from blsm.errors import DomainError
-    from blsm.profiles import DISPATCH_PROBE
-    from blsm.profiling import contexts
 
-    if context == "isolated":
-        return chains
-    if active:
-        raise DomainError(f"--active times blocks alone, not in the context {context}: leave out one of the two")
-    return contexts.chains((chain[0] for chain in chains if chain != DISPATCH_PROBE), context)
+    if options.active:
+        raise DomainError("--active times blocks alone, not in the context chain: leave out one of the two")
+    if options.hypermodel is None:
+        pairs = random_pairs(chains, options.samples, options.seed, options.space)
+    else:
+        from blsm.hypermodels.loading import load_hypermodel
+        from blsm.hypermodels.reach import reachable_pairs
+
+        with common.quiet():
+            pairs = reachable_pairs(load_hypermodel(options.hypermodel), options.samples, options.seed)
+    return in_turn([chains, [part for pair in pairs for part in parts([pair], "chain")]])
+
+
+def random_pairs(chains: Sequence[Chain], count: int, seed: int, space: str = "cifar10") -> list[Chain]:
+    """Pairs of neighbours in random networks of the families that are profiled; networks need a stem and a head too."""
+    from itertools import pairwise
+
+    from blsm.blocks.base import DEFAULT_SPACE
+    from blsm.hypermodels import sample_networks
+    from blsm.hypermodels.random_networks import FAMILIES
+
+    profiled = {config.family for chain in chains for config in chain}
+    families = [name for name in FAMILIES if name in profiled] or list(FAMILIES)
+    shape = (32, 32, 3) if space == DEFAULT_SPACE else None
+    # The least network has four pairs.
+    enough = -(-count // 4)
+    networks = sample_networks(enough, _PAIRS_SEED + seed, families=families, input_shape=shape, space=space)
+    pairs: dict[Chain, None] = {pair: None for network in networks for pair in pairwise(network)}
+    return list(pairs)[:count]
 
 
 def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
@@ -157,8 +183,8 @@ def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -
     for family in families:
         chosen = load_space(space, family)
         count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
-        sampled.append(family.sample(count, seed, chosen))
-    return list(dict.fromkeys([DISPATCH_PROBE, *in_turn(sampled)]))
+        sampled.append([(config,) for config in family.sample(count, seed, chosen)])
+    return in_turn([[DISPATCH_PROBE], *sampled])
 
 
 def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
@@ -183,14 +209,14 @@ def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10"
             family = block_family(key)
             others = family.sample(len(chosen) + lacking, seed, load_space(space, family))
             chosen += [config for config in others if config not in chosen][:lacking]
-        sampled.append(chosen)
-    return list(dict.fromkeys([DISPATCH_PROBE, *in_turn(sampled)]))
+        sampled.append([(config,) for config in chosen])
+    return in_turn([[DISPATCH_PROBE], *sampled])
 
 
-def in_turn(families: Sequence[Sequence[BlockConfig]]) -> list[Chain]:
-    """Chains of one block, all families advancing together: a budget that runs out early has covered each alike."""
-    placed = [(number / len(configs), (config,)) for configs in families for number, config in enumerate(configs)]
-    return [chain for _, chain in sorted(placed, key=lambda item: item[0])]
+def in_turn(kinds: Sequence[Sequence[Chain]]) -> list[Chain]:
+    """Chains of all kinds, advancing together: a budget that runs out early has covered each alike."""
+    placed = [(number / len(chains), chain) for chains in kinds for number, chain in enumerate(chains)]
+    return list(dict.fromkeys(chain for _, chain in sorted(placed, key=lambda item: item[0])))
 
 
 def summary(report: CampaignReport, device: str, store: str) -> str:

@@ -57,11 +57,12 @@ def _predict_trees(booster: lightgbm.Booster, inputs: Array) -> Array:
     return np.asarray(booster.predict(inputs, num_threads=1 if len(inputs) < _ROWS_FOR_THREADS else 0))
 
 
-def _load_trees(files: Mapping[str, bytes]) -> lightgbm.Booster:
+def load_trees(content: bytes) -> lightgbm.Booster:
+    """Trees from LightGBM's text; raises ValueError for anything else."""
     import lightgbm
 
     try:
-        return lightgbm.Booster(model_str=files[_FILE].decode())
+        return lightgbm.Booster(model_str=content.decode())
     except lightgbm.basic.LightGBMError as error:
         raise ValueError(str(error)) from None
 
@@ -120,7 +121,7 @@ class BoostedTrees(Regressor):
             regressor.hint_names = tuple(json.loads(files["hints.json"]))
         else:
             regressor = cls._of_inputs(files)
-        regressor._trees = _load_trees(files)
+        regressor._trees = load_trees(files[_FILE])
         return regressor
 
 

@@ -34,7 +34,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of the studied device: blocks in chains, and what a study of 6 networks needs."""
+    """A store of the studied device: blocks, pairs of them, and what a study of 6 networks needs."""
     path = tmp_path_factory.mktemp("studied") / "p.db"
     common = ["--device", "studied", "--store", str(path)]
     profile = ["--block", "mbconv,conv,head", "--samples", "60", "--context", "chain", "--invocations", "3"]
@@ -62,6 +62,7 @@ def test_additivity_recommends_and_writes_into_the_bundle(
         "roofline",
     )
     assert "context chain" in fit
+    assert "pairs of blocks, off by" in fit
     study = ("additivity", "--device", "studied", "--store", store, "--networks", 6, "--block", "mbconv")
     said = _prints(capsys, *study, "--latency-model", bundle)
     assert "studied: profile and fit with --context isolated" in said

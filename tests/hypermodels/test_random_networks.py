@@ -32,6 +32,17 @@ def test_families_can_be_restricted() -> None:
     assert {config.family for network in networks for config in network[1:-1]} == {"mbconv"}
 
 
+def test_networks_of_another_space_take_images_of_its_sizes() -> None:
+    networks = sample_networks(20, seed=0, families=["mbconv"], input_shape=None, space="imagenet")
+    assert len({network[0].input_shape for network in networks}) > 3
+    for network in networks:
+        check_chain(network)
+        for config in network:
+            assert contains(blsm.block_family(config.family).space("imagenet"), config.to_dict())
+    with pytest.raises(DomainError, match="unknown space"):
+        sample_networks(1, space="moon")
+
+
 def test_an_input_that_no_stem_takes_is_refused() -> None:
     with pytest.raises(DomainError, match="fit an input"):
         sample_networks(1, input_shape=(33, 33, 3))

@@ -11,7 +11,7 @@ import blsm
 from blsm.domains import Choice, Integers, SameAs
 from blsm.errors import CoverageError, SearchError
 from blsm.hypermodels import Cifar10
-from blsm.hypermodels.reach import check_covered, random_settings, reachable_blocks, spread
+from blsm.hypermodels.reach import check_covered, random_settings, reachable_blocks, reachable_pairs, spread
 
 
 class Other(keras_tuner.HyperModel):
@@ -44,6 +44,18 @@ def test_blocks_of_other_hypermodels_are_found_by_trying(make: Any, monkeypatch:
     found = [config.to_dict() for config in reachable_blocks(make())]
     assert {(c["filters"], c["kernel_size"]) for c in found if "filters" in c} == {(8, 3), (16, 3), (16, 5)}
     assert {c["in_channels"] for c in found if "units" in c} == {8, 16}
+
+
+def test_pairs_of_neighbours_are_found_by_trying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blsm.hypermodels.reach._LISTED_PATIENCE", 12)
+    found = reachable_pairs(Listing(), 50)
+    assert {(stem.filters, stem.kernel_size, head.in_channels) for stem, head in found} == {
+        *((8, 3, 8), (16, 3, 16), (16, 5, 16))
+    }
+    pairs = reachable_pairs(Cifar10(), 20, seed=1)
+    assert len(set(pairs)) == 20
+    assert pairs == reachable_pairs(Cifar10(), 30, seed=1)[:20]
+    assert all(before.output_shape == after.input_shape for before, after in pairs)
 
 
 def test_random_settings_repeat_with_their_seed() -> None:
