@@ -3,8 +3,9 @@
 Table 3: rank correlation of predicted and measured blocks, family by family, four regressors. Table 4: correlation on
 random MBConv networks measured whole, of random depth (3 to 12 blocks) and of equal depth (8), whose latencies span a
 narrower range; after calibration by 20 other networks, the share within 5 % and 10 %, and the share inside the 90 %
-interval. Beside them: the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras
-layer timed alone and summed. Each device has a store of its own: run again to continue.
+interval. Where isolated blocks don't add up, with the boundaries between them, and without for comparison. Beside them:
+the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras layer timed alone and
+summed. Each device has a store of its own: run again to continue. 15 to 40 minutes a device on 2 quiet cores.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from common import write_result
 
 import blsm
-from blsm.additivity import Additivity
+from blsm.additivity import Additivity, parts
 from blsm.calibration import calibrate
 from blsm.cli.additivity import study
 from blsm.cli.common import print_table, quiet
@@ -35,8 +36,8 @@ from blsm.fitting import fit_latency_model, verdict
 from blsm.hypermodels import sample_networks
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import Chain, ProfileStore, latencies
-from blsm.profiling import Device, Protocol, contexts, device, machine
+from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
+from blsm.profiling import Device, Protocol, device, machine
 
 if TYPE_CHECKING:
     import keras
@@ -49,6 +50,8 @@ ENDS = ("conv", "head")
 SETS = {"random depth": (0, (3, 12)), "equal depth": (1, (8, 8))}
 #: Spearman of Table 4, boosted trees, of the devices that come nearest to ours.
 PAPER = {"cloud_cpu": 0.96, "edge_cpu": 0.89, "asic": 0.70, "gpu": 0.57}
+#: Of the networks whose blocks and pairs of neighbours boundaries are learned from.
+PAIRS_SEED = 777
 _LAYER_PROTOCOL = Protocol(visits=1)
 
 
@@ -61,6 +64,8 @@ def main() -> None:
     parser.add_argument("--stores", type=Path, default=Path("build/paper"), help="folder of the stores")
     parser.add_argument("--regressors", default=",".join(REGRESSORS))
     parser.add_argument("--samples", type=int, default=1715, help="configs of each family, 70 %% of them for training")
+    parser.add_argument("--ends", type=int, default=500, help="configs of stem and head each")
+    parser.add_argument("--pairs", type=int, default=150, help="networks whose pairs of blocks teach boundaries")
     parser.add_argument("--networks", type=int, default=200, help="networks of each set")
     parser.add_argument("--calibration", type=int, default=20, help="networks to calibrate by")
     parser.add_argument("--layerwise", type=int, default=20, help="networks whose layers are timed one by one")
@@ -69,6 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.samples, options.networks, options.calibration, options.layerwise = 150, 20, 8, 3
+        options.ends, options.pairs = 150, 15
     options.stores.mkdir(parents=True, exist_ok=True)
     for name in options.devices.split(","):
         target = device(name)
@@ -95,8 +101,11 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
         blocks = {name: block_figures(store, target.name, name, seed) for name in options.regressors.split(",")}
         predicted: dict[str, Any] = {}
         for regressor in options.regressors.split(","):
-            model = fitted(store, target.name, regressor, [*ENDS, "mbconv"], seed)
-            predicted[regressor] = model if isinstance(model, str) else network_figures(model, measured, calibration_ms)
+            for context in dict.fromkeys([additivity.context, "isolated"]):
+                model = fitted(store, target.name, regressor, [*ENDS, "mbconv"], seed, context)
+                predicted[f"{regressor}, {context}"] = (
+                    model if isinstance(model, str) else network_figures(model, measured, calibration_ms)
+                )
     baselines = {
         "measured twice": retest(target, measured["random depth"], options),
         "MACs": macs_figures(measured),
@@ -116,20 +125,22 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def profile(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
-    """Profiles isolated blocks; in chains too, where the device's blocks add up better so."""
+    """Profiles isolated blocks; pairs of them too, where the device's blocks add up better so."""
     store.register_device(target.name, target.fingerprint())
     known = verdict(latencies(store.profiles(target.name)))
-    additivity = known or study(target, store, ["mbconv"], 20 if not options.quick else 8, options.seed)
-    configs = [c for name in (*FAMILIES, *ENDS) for c in blsm.block_family(name).sample(options.samples, options.seed)]
-    measure(target, store, contexts.chains(configs, "isolated"), options.seed, "blocks")
+    additivity = known if known is not None and known.complete else None
+    additivity = additivity or study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)
+    counts = {**dict.fromkeys(FAMILIES, options.samples), **dict.fromkeys(ENDS, options.ends)}
+    blocks = [(c,) for name, count in counts.items() for c in blsm.block_family(name).sample(count, options.seed)]
+    measure(target, store, [DISPATCH_PROBE, *blocks], options.seed, "blocks")
     if additivity.context != "isolated":
-        in_networks = [config for config in configs if config.family in (*ENDS, "mbconv")]
-        measure(target, store, contexts.chains(in_networks, additivity.context), options.seed, "blocks in chains")
+        networks = sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
+        measure(target, store, parts(networks, additivity.context), options.seed, "pairs of blocks")
     return additivity
 
 
 def fitted(
-    store: ProfileStore, name: str, regressor: str, families: Sequence[str], seed: int, context: str = "auto"
+    store: ProfileStore, name: str, regressor: str, families: Sequence[str], seed: int, context: str
 ) -> LatencyModel | str:
     """The latency model, or why there is none."""
     try:

@@ -85,6 +85,11 @@ class Additivity:
         least = min(sums.deviation for sums in self.sums.values())
         return next(name for name in CONTEXTS if name in self.sums and self.sums[name].deviation <= least + _WORTH)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every context was judged."""
+        return self.sums.keys() >= set(CONTEXTS)
+
     def to_json(self) -> dict[str, Any]:
         """The verdict as JSON data."""
         return {name: asdict(sums) for name, sums in self.sums.items()}

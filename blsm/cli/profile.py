@@ -122,11 +122,11 @@ def _context(options: argparse.Namespace, target: Device, store: ProfileStore) -
     from blsm.profiles import latencies
 
     known = verdict(latencies(store.profiles(target.name)))
-    if known is None:
+    if known is None or not known.complete:
         asked = (options.block or "").split(",")
         families = [name for name in FAMILIES if name in asked] or list(FAMILIES)
         known = study(target, store, families, _STUDY_NETWORKS, options.seed)
-    print(f"context {known.context}: timed in it, blocks add up best on {target.name}")
+    print(f"context {known.context}: so blocks add up to networks on {target.name}")
     return known.context
 
 

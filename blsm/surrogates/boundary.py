@@ -56,7 +56,7 @@ class BoundarySurrogate:
         trees: an ensemble of equals, which differ by their seeds.
         exponent: the cost grows with this power of the tensor's elements.
         unit_ms: what the trees' outputs are multiples of, milliseconds per element to that power.
-        deviation: root mean square of the error on held-out pairs, as a share of a pair's latency.
+        deviation: root mean square of the error on held-out pairs, as a share of that of their latencies.
         count: how many pairs it was fitted on.
     """
 
@@ -79,13 +79,14 @@ class BoundarySurrogate:
         inputs = _inputs(pairs)
         order = np.random.default_rng(seed).permutation(len(pairs))
         held_out, train = np.split(order, [math.ceil(_HELD_OUT * len(pairs))])
-        errors = {}
+        deviations = {}
         for exponent in _EXPONENTS:
             few = cls._fit(inputs[train], costs_ms[train], pairs_ms[train], exponent, seed)
-            errors[exponent] = (few._costs_ms(inputs[held_out]) - costs_ms[held_out]) / pairs_ms[held_out]
-        best = min(_EXPONENTS, key=lambda exponent: float(np.abs(errors[exponent]).mean()))
-        deviation = math.sqrt(np.square(errors[best]).mean())
-        return replace(cls._fit(inputs, costs_ms, pairs_ms, best, seed), deviation=deviation)
+            errors_ms = few._costs_ms(inputs[held_out]) - costs_ms[held_out]
+            # Of all pairs together: in the sum over a network, the slow ones count.
+            deviations[exponent] = float(np.linalg.norm(errors_ms) / np.linalg.norm(pairs_ms[held_out]))
+        best = min(_EXPONENTS, key=lambda exponent: deviations[exponent])
+        return replace(cls._fit(inputs, costs_ms, pairs_ms, best, seed), deviation=deviations[best])
 
     @classmethod
     def _fit(cls, inputs: Array, costs_ms: Array, pairs_ms: Array, exponent: float, seed: int) -> Self:
