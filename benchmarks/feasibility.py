@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import logging
 import statistics
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -91,6 +92,8 @@ def search(
     data = f"{len(images.x_train)} digits at {images.shape}"
     training = Training(data, options.epochs, options.patience, seed, options.batch_size)
     plan = SearchPlan(digits.hypermodel(), images, training, options.trials, reference_ms, options.strategy)
+    # TensorFlow warns that each model is traced anew: in a search it must be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     source = HardwareInTheLoop(name) if latency_model is None else bundle.load(latency_model)
     accuracies = Accuracies(options.folder / f"accuracies-{seed}.sqlite", training)
     with common.progress(options.trials, " trials", f"{name}, seed {seed}, {folder.name}") as bar:

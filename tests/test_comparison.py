@@ -47,6 +47,8 @@ def test_both_searches_share_trainings_and_the_verdict_is_sound(model: blsm.Late
     # The same seed gives a random search the same settings, whatever tells it latency.
     assert [trial.setting for trial in found.hil.trials] == [trial.setting for trial in found.sm.trials]
     assert hypermodel.trained == 6
+    assert (hypermodel.options["epochs"], hypermodel.options["batch_size"]) == (3, 64)
+    assert hypermodel.options["callbacks"][0].patience == 5
     assert found.hil.measured
     assert not found.sm.measured
     # The best epoch counts, not the last.

@@ -53,6 +53,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Searches twice, measures the surrogate's front, prints the verdict and writes it beside the searches."""
     import json
+    import logging
 
     from blsm import bundle, profiling
     from blsm.accuracies import Training
@@ -81,6 +82,8 @@ def run(options: argparse.Namespace) -> None:
         reference_ms,
         options.strategy,
     )
+    # TensorFlow warns that each model is traced anew: in a search it must be.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with common.progress(2 * options.trials, " trials", "searching") as bar:
         found, times = compare(plan, latency_model, HardwareInTheLoop(target), options.output, bar.update)
     again = measure_front(found, options.hypermodel, options.device)
