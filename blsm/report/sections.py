@@ -154,8 +154,10 @@ def _breakdown(contents: Contents, missing: list[str]) -> list[Section]:
         )
         for number, block in enumerate(estimate.blocks, start=1)
     ]
+    rest = (len(rows) + 1, "dispatch", "", estimate.dispatch_ms, estimate.dispatch_ms / estimate.latency_ms)
     headers = ("number", "block", "input", "latency, ms", "share", "low, ms", "high, ms", "")
-    table = Table(headers, rows, ("d", "", "", ".4g", ".1%", ".4g", ".4g", ""), "Blocks of the network")
+    formats = ("d", "", "", ".5f", ".1%", ".5f", ".5f", "")
+    table = Table(headers, [*rows, (*rest, None, None, "")], formats, "Blocks of the network")
     unmatched = ", ".join(map(str, estimate.unmatched))
     text += f" Not covered, counted as 0 ms: {unmatched}." if unmatched else ""
     return [Section("Where the time goes", text, charts=(model_charts.breakdown(estimate, what),), tables=(table,))]

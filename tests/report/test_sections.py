@@ -38,7 +38,8 @@ def test_profiles_a_model_and_a_network_are_all_shown(folder: Path) -> None:
         "Profiling on fake",
     ]
     breakdown, accuracy, profiling = found
-    assert [row[1] for row in breakdown.tables[0].rows] == ["conv", "mbconv", "res_v1", "head"]
+    assert [row[1] for row in breakdown.tables[0].rows] == ["conv", "mbconv", "res_v1", "head", "dispatch"]
+    assert sum(row[4] for row in breakdown.tables[0].rows) == pytest.approx(1)
     subjects = [row[0] for row in accuracy.tables[0].rows]
     assert sorted(subjects) == ["conv", "head", "mbconv", "networks", "res_v1", "res_v2"]
     assert [panel.title.split(",")[0] for panel in accuracy.charts[0].panels] == subjects
@@ -95,7 +96,7 @@ def test_the_best_of_a_search_is_broken_down_without_its_model(
     (best / "blocks.json").write_text(json.dumps(estimate_to_json(estimate)))
     section = sections(Contents(tmp_path, searches={"sm": search}))[0][1]
     assert section.text == f"Trial {search.best.name}, the best of the surrogate search, as predicted on fake."
-    assert [row[3] for row in section.tables[0].rows] == [block.latency_ms for block in estimate.blocks]
+    assert [row[3] for row in section.tables[0].rows[:-1]] == [block.latency_ms for block in estimate.blocks]
     (best / "blocks.json").write_text("[]")
     _, missing = sections(Contents(tmp_path, searches={"sm": search}))
     assert any("No breakdown of the best network" in s and "blocks.json is damaged" in s for s in missing)
