@@ -36,10 +36,12 @@ from blsm.pareto import hypervolume, pareto_front
 from blsm.score import balanced_score
 
 if TYPE_CHECKING:
+    from blsm.accuracy_prior import AccuracyPredictor
     from blsm.oracle import LatencyOracle
     from blsm.tuner import LatencyTuner
 
 __all__ = [
+    "AccuracyPredictor",
     "BlockConfig",
     "BlockFamily",
     "BlsmError",
@@ -84,8 +86,8 @@ __all__ = [
     "save",
 ]
 
-#: What subclasses KerasTuner's classes, and is imported when it is first used.
-_LAZY = {"LatencyOracle": "blsm.oracle", "LatencyTuner": "blsm.tuner"}
+#: What subclasses KerasTuner's classes, or belongs to searches only, and is imported when it is first used.
+_LAZY = {"AccuracyPredictor": "blsm.accuracy_prior", "LatencyOracle": "blsm.oracle", "LatencyTuner": "blsm.tuner"}
 
 
 def __getattr__(name: str) -> Any:

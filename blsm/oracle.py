@@ -21,6 +21,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src.distribute import utils as distribution
 
 from blsm._types import Array
+from blsm.accuracy_prior import AccuracyPredictor, SearchPrior
 from blsm.errors import BlsmError, SearchError
 from blsm.estimates import estimate_to_json
 from blsm.files import write_atomically
@@ -30,7 +31,7 @@ from blsm.pareto import pareto_front
 from blsm.score import REFERENCE_ACCURACY, REFERENCE_LATENCY_MS, balanced_score, latency_term
 from blsm.screening import Limits, Screening
 from blsm.searches import BLOCKS
-from blsm.strategies import NoSetting, Observation, Search, Strategy
+from blsm.strategies import Bayesian, NoSetting, Observation, Search, Strategy
 from blsm.strategies import strategy as make_strategy
 from blsm.survey import survey
 from blsm.trials import (
@@ -72,6 +73,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
         max_macs: costlier settings are refused, multiply-accumulates of one inference.
         accuracy: the metric that is the accuracy; more is better.
         strategy: `bayesian`, `evolution`, `greedy`, `random`, a `blsm.strategies.Strategy`, or a `keras_tuner.Oracle`.
+        accuracy_prior: predicts accuracy from earlier searches; the Bayesian strategy's prior mean.
         objective: not needed; `bals` is the only one.
         seed: the same seed gives the same search.
         worker_timeout_s: in a distributed search, a worker that is not heard of for so long has died, seconds; its
@@ -98,6 +100,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
         max_macs: int | None = None,
         accuracy: str = "val_accuracy",
         strategy: str | Strategy | keras_tuner.Oracle = "bayesian",
+        accuracy_prior: AccuracyPredictor | None = None,
         objective: Any = None,
         seed: int = 0,
         worker_timeout_s: float = 60.0,
@@ -125,6 +128,9 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
             self.strategy = make_strategy(strategy, seed)
         except BlsmError as error:
             raise FatalSearchError(str(error)) from None
+        _check_prior(accuracy_prior, self.strategy)
+        self.accuracy_prior = accuracy_prior
+        self._prior: SearchPrior | None = None
         self._screening: Screening | None = None
         self._surveyed = False
         self._failure: Exception | None = None
@@ -306,7 +312,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
             name = self._compute_values_hash(values)
             return name not in self._tried_so_far and name not in self._refused_hashes
 
-        return Search(
+        search = Search(
             self.hyperparameters,
             [self._observation(self.trials[trial_id]) for trial_id in self.start_order],
             list(self._refusals.values()),
@@ -316,6 +322,11 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
             lambda latency_ms: latency_term(latency_ms, reference_latency_ms=self.reference_latency_ms),
             self.reference_accuracy,
         )
+        if self.accuracy_prior is None:
+            return search
+        if self._prior is None:
+            self._prior = SearchPrior(self.accuracy_prior, screening, self.hyperparameters)
+        return dataclasses.replace(search, expected=self._prior.expected(search.completed))
 
     def _observation(self, trial: Trial) -> Observation:
         result = self.result(trial)
@@ -421,6 +432,7 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
             "accuracy": self.accuracy,
             "reference_accuracy": self.reference_accuracy,
             "strategy": self.strategy.name,
+            "accuracy_prior": self.accuracy_prior and self.accuracy_prior.digest,
         }
 
     def save(self) -> None:
@@ -466,6 +478,20 @@ class LatencyOracle(keras_tuner.Oracle):  # type: ignore[misc]  # untyped base
                     self.end_order.append(trial_id)
             else:
                 self._retry_queue.insert(0, trial_id)
+
+
+def _check_prior(prior: Any, strategy: Strategy) -> None:
+    """Raises FatalSearchError unless an accuracy prior is none, or one that the strategy takes."""
+    if prior is None:
+        return
+    if not isinstance(prior, AccuracyPredictor):
+        raise FatalSearchError(
+            f"accuracy_prior must be a blsm.AccuracyPredictor, such as AccuracyPredictor.load(FILE), got {prior!r}"
+        )
+    if not isinstance(strategy, Bayesian):
+        raise FatalSearchError(
+            f"accuracy_prior is for strategy='bayesian' only, got strategy {strategy.name!r}: leave one of them out"
+        )
 
 
 def _number(value: Any) -> float:

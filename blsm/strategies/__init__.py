@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from blsm.errors import SearchError
-from blsm.strategies.base import NoSetting, Observation, Search, Strategy
+from blsm.strategies.base import Expected, NoSetting, Observation, Search, Strategy
 from blsm.strategies.bayesian import Bayesian
 from blsm.strategies.encoding import Encoding
 from blsm.strategies.evolution import Evolution
@@ -16,6 +16,7 @@ __all__ = [
     "Bayesian",
     "Encoding",
     "Evolution",
+    "Expected",
     "NoSetting",
     "Observation",
     "RandomSearch",

@@ -47,6 +47,19 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """What accuracy settings are expected to reach, by what is known besides the trials' own settings.
+
+    Attributes:
+        completed: of each completed trial, by all others, shape (completed,).
+        of: of any settings, shape (len(settings),).
+    """
+
+    completed: Array
+    of: Callable[[Sequence[Mapping[str, Any]]], Array]
+
+
+@dataclass(frozen=True)
 class Search:
     """The state of a search, as a strategy sees it.
 
@@ -59,6 +72,7 @@ class Search:
         screen: latencies of many settings, milliseconds, NaN where a limit is broken; None where this is dear.
         latency_term: what latency adds to the score.
         reference_accuracy: what accuracy is divided by in the score.
+        expected: accuracies that earlier searches foretell; None without such.
     """
 
     space: Any
@@ -69,6 +83,7 @@ class Search:
     screen: Callable[[Sequence[Values]], Array] | None
     latency_term: Callable[[Array], Array]
     reference_accuracy: float
+    expected: Expected | None = None
 
     @property
     def completed(self) -> list[Observation]:

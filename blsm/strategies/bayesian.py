@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,11 +19,10 @@ _RANDOM, _NEIGHBOURS, _ROUNDS, _CHILDREN = 2000, 500, 2, 300
 _PARENTS = 10
 #: The first settings lose at most this much of the score to latency, compared with the fastest.
 _SLOW = 0.3
+#: Where accuracies are foretold, so many first settings will do.
+_TOLD = 2
 #: A first setting is looked for among this many random ones, this many times; one by one where latency is dear.
 _CROWD, _ATTEMPTS = 200, 25
-
-#: Settings -> the accuracy that is expected of them before any trial, 0 to 1.
-AccuracyPrior = Callable[[Sequence[Mapping[str, Any]]], Array]
 
 
 class Bayesian(Strategy):
@@ -38,18 +37,19 @@ class Bayesian(Strategy):
     The first settings are random ones of different latency, from fast to slow. Where latency is dear (measured, or of
     models that have to be built), a second process guesses it, and the suggestion is then checked.
 
+    Where earlier searches foretell accuracy (`LatencyOracle(accuracy_prior=...)`), that is the process's prior mean,
+    and the first settings are the two of which they promise most.
+
     Args:
         initial: how many settings are random.
-        mean: what accuracy is expected of settings before any trial; constant if None.
     """
 
     name: ClassVar[str] = "bayesian"
 
-    def __init__(self, initial: int = 6, mean: AccuracyPrior | None = None) -> None:
+    def __init__(self, initial: int = 6) -> None:
         if initial < 2:
             raise DomainError(f"initial must be 2 or more, got {initial}")
         self.initial = initial
-        self.mean = mean
 
     def suggest(self, search: Search) -> Values:
         from threadpoolctl import threadpool_limits
@@ -59,9 +59,10 @@ class Bayesian(Strategy):
             return self._suggest(search, search.encoding())
 
     def _suggest(self, search: Search, encoding: Encoding) -> Values:
-        if len(search.completed) < min(2, self.initial) or len(search.trials) < self.initial:
+        initial = self.initial if search.expected is None or search.screen is None else _TOLD
+        if len(search.completed) < 2 or len(search.trials) < initial:
             return self._first(search, encoding)
-        belief = _Belief(search, encoding, self.mean)
+        belief = _Belief(search, encoding)
         best = np.repeat(belief.best_units(_PARENTS), _NEIGHBOURS // _PARENTS, axis=0)
         drawn = [encoding.sample(_RANDOM, search.random), encoding.perturb(best, search.random)]
         settings, units, gain = belief.judge(np.concatenate(drawn))
@@ -76,32 +77,45 @@ class Bayesian(Strategy):
         return settings[int(np.argmax(gain))]
 
     def _first(self, search: Search, encoding: Encoding) -> Values:
-        """A random setting; by rank of latency they spread evenly from the fastest to the slowest."""
+        """The most promising of random settings; without expectations they spread over latency."""
         crowd, attempts = (_CROWD, _ATTEMPTS) if search.screen else (1, _CROWD)
         for _ in range(attempts):
             settings = encoding.values(encoding.sample(crowd, search.random))
             if search.screen is not None:
                 latency_ms = search.screen(settings)
-                # What is so slow that accuracy can hardly make up for it teaches little.
-                term = search.latency_term(latency_ms)
-                promising = term >= np.nanmax(term, initial=-np.inf) - _SLOW
-                order = np.argsort(latency_ms, kind="stable")[: np.count_nonzero(promising)]
-                # The golden ratio spreads any number of points evenly.
-                start = int(len(order) * ((len(search.trials) + 0.5) * 0.6180339887498949 % 1))
-                settings = [settings[index] for index in np.roll(order, -start)]
+                order = _spread(search, latency_ms) if search.expected is None else _best(search, settings, latency_ms)
+                settings = [settings[index] for index in order]
             for values in settings:
                 if search.is_new(values):
                     return values
         raise NoSetting
 
 
+def _spread(search: Search, latency_ms: Array) -> Array:
+    """Settings in such an order that the first ones of a search spread evenly by rank of latency."""
+    # What is so slow that accuracy can hardly make up for it teaches little.
+    term = search.latency_term(latency_ms)
+    promising = term >= np.nanmax(term, initial=-np.inf) - _SLOW
+    order = np.argsort(latency_ms, kind="stable")[: np.count_nonzero(promising)]
+    # The golden ratio spreads any number of points evenly.
+    return np.roll(order, -int(len(order) * ((len(search.trials) + 0.5) * 0.6180339887498949 % 1)))
+
+
+def _best(search: Search, settings: Sequence[Values], latency_ms: Array) -> Array:
+    """Settings that keep the limits, the highest expected score first."""
+    assert search.expected is not None
+    kept = np.flatnonzero(~np.isnan(latency_ms))
+    accuracy = search.expected.of([settings[index] for index in kept])
+    score = accuracy / search.reference_accuracy + search.latency_term(latency_ms[kept])
+    return kept[np.argsort(-score, kind="stable")]
+
+
 class _Belief:
     """What the trials so far say about settings."""
 
-    def __init__(self, search: Search, encoding: Encoding, mean: AccuracyPrior | None) -> None:
+    def __init__(self, search: Search, encoding: Encoding) -> None:
         self._search = search
         self._encoding = encoding
-        self._mean = mean
         completed = search.completed
         running = [trial for trial in search.trials if trial.running]
         self._latency = None
@@ -109,8 +123,9 @@ class _Belief:
             known = [trial for trial in [*search.trials, *search.refused] if trial.latency_ms > 0]
             targets = np.log([trial.latency_ms for trial in known])
             self._latency = GaussianProcess([self._features(known)], targets)
-        accuracy = np.array([trial.accuracy for trial in completed]) - self._prior([t.values for t in completed])
-        self._process = GaussianProcess(self._groups(completed), accuracy)
+        accuracy = np.array([trial.accuracy for trial in completed])
+        expected = 0.0 if search.expected is None else search.expected.completed
+        self._process = GaussianProcess(self._groups(completed), accuracy - expected)
         if running:
             groups = self._groups(running)
             self._process = self._process.with_observations(groups, self._process.predict(groups)[0])
@@ -140,7 +155,8 @@ class _Belief:
         if not settings:
             return settings, units, np.empty(0)
         mean, deviation = self._process.predict([features[kept], np.log(latency_ms)[:, None]])
-        mean = mean + self._prior(settings)
+        if self._search.expected is not None:
+            mean = mean + self._search.expected.of(settings)
         score = mean / self._search.reference_accuracy + self._search.latency_term(latency_ms)
         return settings, units, _expected_improvement(score, deviation / self._search.reference_accuracy, self._best)
 
@@ -149,9 +165,6 @@ class _Belief:
 
     def _groups(self, trials: Sequence[Observation]) -> list[Array]:
         return [self._features(trials), np.log([[trial.latency_ms] for trial in trials])]
-
-    def _prior(self, settings: Sequence[Mapping[str, Any]]) -> Array:
-        return np.zeros(len(settings)) if self._mean is None else np.asarray(self._mean(settings))
 
 
 def _expected_improvement(mean: Array, deviation: Array, best: float) -> Array:

@@ -73,6 +73,20 @@ class Posterior:
         result: Array = self.scale**2 * np.maximum(explained, 0.0) / len(self.roots) + self.noise
         return result
 
+    def left_out(self, target: Array) -> Array:
+        """What the other samples say of each sample, in the target's units, shape (samples,).
+
+        In closed form (Rasmussen and Williams 2006, Equation 5.12): amplitudes and level stay as they are.
+
+        Args:
+            target: that this was fitted to.
+        """
+        standard = (target - self.level) / self.scale
+        duals = np.einsum("mji,mj->mi", self.roots, self.roots @ standard)
+        errors = duals / np.square(self.roots).sum(axis=1)
+        result: Array = target - self.scale * errors.mean(axis=0)
+        return result
+
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
         numbers = np.array([self.level, self.scale, self.constant, self.noise])

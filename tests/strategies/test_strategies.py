@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,17 @@ import pytest
 
 from blsm.errors import DomainError, SearchError
 from blsm.score import latency_term
-from blsm.strategies import Bayesian, Evolution, NoSetting, Observation, RandomSearch, Search, Strategy, strategy
+from blsm.strategies import (
+    Bayesian,
+    Evolution,
+    Expected,
+    NoSetting,
+    Observation,
+    RandomSearch,
+    Search,
+    Strategy,
+    strategy,
+)
 
 NAMES = ("a", "b", "c", "d")
 
@@ -124,12 +135,28 @@ def test_running_trials_are_not_suggested_again() -> None:
     assert trials.trials[:12] == done
 
 
-def test_a_prior_mean_moves_the_search() -> None:
-    def prior(settings: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        return np.array([_accuracy(values) for values in settings])
+class _Told(_Trials):
+    """Knows the accuracies beforehand."""
 
-    told = _Trials(Bayesian(initial=2, mean=prior)).run(4)
+    def search(self) -> Search:
+        def of(settings: Sequence[Mapping[str, Any]]) -> np.ndarray:
+            return np.array([_accuracy(values) for values in settings])
+
+        search = super().search()
+        return dataclasses.replace(search, expected=Expected(of([t.values for t in search.completed]), of))
+
+
+def test_what_is_expected_moves_the_search() -> None:
+    told = _Told(Bayesian()).run(4)
     assert max(trial.score or 0 for trial in told) > _optimum() - 0.01, "two trials after the first two"
+    promised = [trial.score or 0 for trial in told[:2]]
+    chance = [trial.score or 0 for trial in _Trials(RandomSearch()).run(20)]
+    assert min(promised) > sorted(chance)[15], "the first settings are the most promising ones"
+
+
+def test_expectations_keep_limits_and_need_no_cheap_latency() -> None:
+    assert all(trial.latency_ms <= 10 for trial in _Told(Bayesian(), limit_ms=10.0).run(5))
+    assert len(_Told(Bayesian(), screens=False).run(8)) == 8
 
 
 def test_names() -> None:
