@@ -29,25 +29,21 @@ from blsm import bundle
 from blsm.accuracies import Accuracies, Training
 from blsm.calibration import calibrate
 from blsm.cli import common, networks
-from blsm.cli.additivity import study
-from blsm.cli.profile import hypermodel_chains, in_context
+from blsm.cli.main import main as run_blsm
 from blsm.comparison import SearchPlan, Times, network_of, reference_latency_ms
 from blsm.feasibility import feasibility
-from blsm.fitting import fit_latency_model, verdict
+from blsm.fitting import fit_latency_model
 from blsm.hypermodels import list_blocks
-from blsm.hypermodels.random_networks import FAMILIES
 from blsm.hypermodels.reach import random_settings
 from blsm.latency_model import LatencyModel
 from blsm.latency_sources import HardwareInTheLoop
-from blsm.profiles import ProfileStore, latencies
+from blsm.profiles import ProfileStore
 from blsm.profiling import Device, device
 from blsm.remeasured import remeasure
 from blsm.searches import FinishedSearch, SearchTrial, read_search
 
 HYPERMODEL = f"{digits.__file__}:hypermodel"
 REGRESSORS = ("boosted_trees", "linear")
-#: Networks that tell how the blocks of a device add up.
-_STUDIED = 10
 
 
 @contextmanager
@@ -69,18 +65,18 @@ def surrogates(target: Device, options: argparse.Namespace) -> dict[str, Path]:
 
 
 def fitted(target: Device, options: argparse.Namespace) -> dict[str, LatencyModel]:
-    """The surrogates of a device by regressor, from blocks timed in the context in which they add up best."""
+    """The surrogates of a device by regressor; the first adds blocks up as is best on the device."""
+    path = options.folder / f"{target.key}.db"
+    profile = ("profile", "--hypermodel", HYPERMODEL, "--device", target.name, "--context", "auto")
+    if run_blsm([*profile, "--samples", str(options.samples), "--store", str(path)]) != 0:
+        raise SystemExit("profiling failed, see above")
     settings = random_settings(digits.hypermodel(), networks.CALIBRATION_SEED)
     whole = [list_blocks(digits.hypermodel(), next(settings)) or () for _ in range(options.networks)]
-    with ProfileStore(options.folder / f"{target.key}.db", create=True) as store:
-        store.register_device(target.name, target.fingerprint())
-        known = verdict(latencies(store.profiles(target.name)))
-        context = (known or study(target, store, list(FAMILIES), _STUDIED, 0)).context
-        chains = in_context(hypermodel_chains(HYPERMODEL, options.samples, 0), context)
-        networks.measure(target, store, chains, 0, f"profiling on {target.name}")
+    with ProfileStore(path) as store:
         whole_ms = networks.measure(target, store, whole, 0, f"measuring networks on {target.name}")
-        trees, linear = (fit_latency_model(store, target.name, regressor=regressor) for regressor in REGRESSORS)
-    # The linear one is the paper's, as it is.
+        trees = fit_latency_model(store, target.name, regressor="boosted_trees")
+        # The paper's, as it is.
+        linear = fit_latency_model(store, target.name, regressor="linear", context="isolated")
     return {"boosted_trees": calibrate(trees, whole_ms), "linear": linear}
 
 
