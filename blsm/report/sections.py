@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,17 @@ import numpy as np
 from blsm.checking import StoreCheck, check_store
 from blsm.errors import BlsmError
 from blsm.evaluation import Comparison, compare_blocks, compare_networks
-from blsm.feasibility import Feasibility, Verdict, feasibility, front
+from blsm.feasibility import Feasibility, feasibility, front
 from blsm.latency_model import LatencyEstimate, LatencyModel
 from blsm.metrics import Agreement
 from blsm.network import load_keras_model
 from blsm.profiles import ProfileStore, latencies
+from blsm.remeasured import AS_GOOD
 from blsm.report import model_charts, search_charts, store_charts
+from blsm.report.chart import Chart
 from blsm.report.contents import Contents
 from blsm.report.page import Section, Table
 from blsm.searches import FinishedSearch, SearchTrial
-
-#: Verdict -> the word beside the heading, and its colour.
-_BADGES: dict[Verdict, tuple[str, str]] = {
-    "feasible": ("feasible", "good"),
-    "not feasible": ("not feasible", "bad"),
-    "not enough trials to tell": ("can't tell by HNQ", "muted"),
-}
 
 
 def sections(contents: Contents) -> tuple[list[Section], list[str]]:
@@ -39,7 +35,18 @@ def sections(contents: Contents) -> tuple[list[Section], list[str]]:
         *_accuracy(contents, missing),
         *_profiling(contents, missing),
     ]
-    return found, missing
+    return _with_keys_of_their_own(found), missing
+
+
+def _with_keys_of_their_own(found: list[Section]) -> list[Section]:
+    """The same sections, no two charts of which share a key; those of several devices did."""
+    seen: Counter[str] = Counter()
+
+    def renamed(chart: Chart) -> Chart:
+        seen[chart.key] += 1
+        return chart if seen[chart.key] == 1 else replace(chart, key=f"{chart.key}_{seen[chart.key]}")
+
+    return [replace(section, charts=tuple(map(renamed, section.charts))) for section in found]
 
 
 def _searches(contents: Contents, missing: list[str]) -> list[Section]:
@@ -63,7 +70,7 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
             again = contents.verdict.get("remeasured", {}).get("sentence")
             text = " ".join(f"{part[0].upper()}{part[1:]}." for part in (verdict.sentence, again) if part)
             facts = _facts(verdict, contents.verdict.get("remeasured"))
-            badge, colour = _BADGES[verdict.verdict]
+            badge, colour = _badge(verdict, contents.verdict.get("remeasured") if remeasured else None)
             if not remeasured:
                 missing.append(
                     "The surrogate's front was not re-measured: `blsm feasibility ... --device DEVICE --json FILE`."
@@ -76,6 +83,18 @@ def _searches(contents: Contents, missing: list[str]) -> list[Section]:
     title = "Is the surrogate good enough?" if len(searches) == 2 else "The search"
     tables = [_front_table(searches, remeasured), _trial_table(searches)]
     return [Section(title, text, facts, charts, tuple(tables), badge, colour)]
+
+
+def _badge(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[str, str]:
+    """The verdict in a few words, and its colour; where HNQ can't tell, the front that was measured again may."""
+    if verdict.verdict == "feasible":
+        return verdict.verdict, "good"
+    if verdict.verdict == "not feasible" and not verdict.alike:
+        return verdict.verdict, "bad"
+    ratio = None if remeasured is None else remeasured["hypervolume_ratio"]
+    if ratio is None:
+        return "HNQ can't tell", "muted"
+    return ("its front is as good", "good") if ratio >= AS_GOOD else ("its front is not as good", "bad")
 
 
 def _facts(verdict: Feasibility, remeasured: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:

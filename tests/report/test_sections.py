@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,30 @@ def test_what_was_measured_again_is_beside_what_was_predicted(tmp_path: Path) ->
     }
     found, _ = sections(Contents(tmp_path, searches=searches, verdict=verdict))
     assert ("hypervolume re-measured, SM / HIL", "0.900") in found[0].facts
+    assert (found[0].badge, found[0].colour) == ("its front is not as good", "bad")
     rows = [row for row in found[0].tables[0].rows if row[0] == "SM"]
     assert [row[6] for row in rows] == [-0.5] * len(rows)
     crosses = [series for series in found[0].charts[0].panels[0].series if series.kind == "crosses"]
     assert list(crosses[0].x) == [trial.latency_ms * 2 for trial in trials]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "badge"),
+    [(0.98, "its front is as good"), (0.9, "its front is not as good"), (None, "HNQ can't tell")],
+)
+def test_where_hnq_cannot_tell_the_front_may(tmp_path: Path, ratio: float | None, badge: str) -> None:
+    ours = _trials(6)
+    theirs = tuple(replace(trial, score=trial.score + 0.001 * (-1) ** n) for n, trial in enumerate(ours))
+    remeasured = {"measured_ms": {trial.name: trial.latency_ms for trial in ours}, "hypervolume_ratio": ratio}
+    searches = {"hil": FinishedSearch("HIL", ours), "sm": FinishedSearch("SM", theirs)}
+    found, _ = sections(Contents(tmp_path, searches=searches, verdict={"remeasured": remeasured}))
+    assert "but the searches are alike" in found[0].text
+    assert found[0].badge == badge
+
+
+def test_figures_of_several_stores_have_names_of_their_own(folder: Path) -> None:
+    shutil.copyfile(folder / "profiles.db", folder / "other.db")
+    found, _ = sections(read_contents(folder))
+    keys = [chart.key for section in found for chart in section.charts]
+    assert len(set(keys)) == len(keys)
+    assert {"profiling_cost", "profiling_cost_2"} <= set(keys)
