@@ -9,13 +9,14 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blsm.cli import common
 
 if TYPE_CHECKING:
+    from blsm.accuracy_prior import AccuracyPredictor
     from blsm.images import Images
     from blsm.latency_sources import LatencySource
     from blsm.oracle import LatencyOracle
@@ -48,6 +49,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--max-trials", type=common.positive, default=50, help="networks to train (default: 50)")
     command.add_argument("--strategy", default="bayesian", help="bayesian (default), evolution, greedy or random")
+    command.add_argument(
+        "--accuracy-prior",
+        type=Path,
+        nargs="+",
+        metavar="DIR|FILE",
+        help="folders of finished searches, also of other data and hypermodels, whose accuracies guide the bayesian "
+        "strategy; or a saved blsm.AccuracyPredictor",
+    )
     common.add_seed(command, "everything random")
     command.add_argument("--epochs", type=common.positive, default=20, help="of each training (default: 20)")
     command.add_argument("--batch-size", type=common.positive, default=64, help="default: 64")
@@ -80,11 +89,12 @@ def run(options: argparse.Namespace) -> None:
         from blsm.hypermodels.loading import load_hypermodel
 
         hypermodel = load_hypermodel(options.hypermodel)
+        prior = accuracy_prior(options.accuracy_prior or [])
         images = load_images(options.data, limit=options.images, seed=options.seed)
     check_fits(hypermodel, images)
     check_source(source, hypermodel, options.hypermodel)
     with _one_line_warnings():
-        tuner = make_tuner(hypermodel, source, options, overwrite=not continues)
+        tuner = make_tuner(hypermodel, source, prior, options, overwrite=not continues)
         write_atomically(folder / _OPTIONS, json.dumps(settings, indent=1).encode())
         try:
             tuner.search(
@@ -124,6 +134,34 @@ def latency_source(bundle: Path | None, hil: str | None) -> LatencySource:
     return model if hardware is None else Hybrid(model, hardware)
 
 
+def accuracy_prior(paths: Sequence[Path]) -> AccuracyPredictor | None:
+    """The predictor that --accuracy-prior asks for: a saved one, or one that learns from folders of `blsm search`.
+
+    Raises:
+        FileError: something else, or a folder that is no finished search.
+        FitError: a search that can't be learned from.
+        SearchError: its hypermodel is not what it was.
+    """
+    from blsm.accuracy_prior import AccuracyPredictor
+    from blsm.errors import FileError
+    from blsm.hypermodels.loading import load_hypermodel
+
+    if not paths:
+        return None
+    if len(paths) == 1 and paths[0].is_file():
+        return AccuracyPredictor.load(paths[0])
+    hypermodels = []
+    for path in paths:
+        try:
+            hypermodels.append(json.loads((path / _OPTIONS).read_text())["hypermodel"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(
+                f"--accuracy-prior {path} is no folder of `blsm search`, its {_OPTIONS} can't be read ({error}): give "
+                "such folders, or one file that AccuracyPredictor.save wrote"
+            ) from None
+    return AccuracyPredictor.fit(paths, list(map(load_hypermodel, hypermodels)))
+
+
 def check_fits(hypermodel: Any, images: Images) -> None:
     """Raises SearchError where a hypermodel says that it takes other images."""
     from blsm.errors import SearchError
@@ -153,7 +191,9 @@ def check_source(source: LatencySource, hypermodel: Any, name: str) -> None:
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """The options that decide what a search finds, as JSON data."""
     settings = {name: value for name, value in vars(options).items() if name not in _FREE}
-    return {**settings, "latency_model": options.latency_model and str(options.latency_model)}
+    settings["latency_model"] = options.latency_model and str(options.latency_model)
+    settings["accuracy_prior"] = options.accuracy_prior and list(map(str, options.accuracy_prior))
+    return settings
 
 
 def has_trials(folder: Path) -> bool:
@@ -192,7 +232,14 @@ def check_same(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespace, *, overwrite: bool) -> Any:
+def make_tuner(
+    hypermodel: Any,
+    source: LatencySource,
+    prior: AccuracyPredictor | None,
+    options: argparse.Namespace,
+    *,
+    overwrite: bool,
+) -> Any:
     """A LatencyTuner that says on standard error how it goes; `overwrite` starts anew."""
     with common.quiet():
         import keras
@@ -211,6 +258,7 @@ def make_tuner(hypermodel: Any, source: LatencySource, options: argparse.Namespa
         max_params=options.max_params,
         max_macs=options.max_macs,
         strategy=options.strategy,
+        accuracy_prior=prior,
         seed=options.seed,
     )
 

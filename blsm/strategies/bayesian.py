@@ -107,7 +107,8 @@ def _best(search: Search, settings: Sequence[Values], latency_ms: Array) -> Arra
     kept = np.flatnonzero(~np.isnan(latency_ms))
     accuracy = search.expected.of([settings[index] for index in kept])
     score = accuracy / search.reference_accuracy + search.latency_term(latency_ms[kept])
-    return kept[np.argsort(-score, kind="stable")]
+    order: Array = kept[np.argsort(-score, kind="stable")]
+    return order
 
 
 class _Belief:

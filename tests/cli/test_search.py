@@ -165,3 +165,34 @@ def test_a_folder_that_holds_another_search(folder: Path, tmp_path: Path, capsys
     (tmp_path / "file").touch()
     assert main(_arguments(folder, tmp_path / "file")) == 2
     assert "cannot make the folder" in capsys.readouterr().err
+
+
+def test_finished_searches_guide_another_one(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from blsm.cli.search import accuracy_prior
+    from blsm.hypermodels.loading import load_hypermodel
+
+    class Formula(blsm.LatencyTuner):  # type: ignore[misc, name-defined]  # loaded lazily
+        def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> float:
+            return float(0.5 + 0.01 * trial.hyperparameters.get("stage1_filters"))
+
+    first, name = tmp_path / "first", f"{folder / 'mine.py'}:small"
+    source = blsm.load(folder / "fake.blsm")
+    oracle = blsm.LatencyOracle(source, 10, strategy="random", reference_latency_ms="auto")
+    Formula(load_hypermodel(name), oracle, directory=first, project_name="search").search(verbose=0)
+    capsys.readouterr()
+    arguments = _arguments(folder, tmp_path / "second", "--max-trials", 1, "--accuracy-prior", first)
+    assert main(arguments) == 2
+    assert "first is no folder of `blsm search`, its options.json can't be read" in capsys.readouterr().err
+
+    (first / "options.json").write_text(json.dumps({"hypermodel": name}))
+    assert main(arguments) == 0
+    assert "1 of 1 trials" in capsys.readouterr().out
+    assert main(arguments[:-2]) == 2
+    assert "--accuracy-prior" in capsys.readouterr().err
+
+    saved = tmp_path / "first.accuracy"
+    blsm.AccuracyPredictor.fit([first], load_hypermodel(name)).save(saved)
+    read, learned = accuracy_prior([saved]), accuracy_prior([first])
+    assert read is not None
+    assert learned is not None
+    assert read.digest == learned.digest
