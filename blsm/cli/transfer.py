@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from blsm.blocks import BlockConfig
     from blsm.latency_model import BlockSurrogate
     from blsm.profiles import ProfileStore
+    from blsm.transfer import Method
+    from blsm.transfer.blocks import BlockTransfer
+    from blsm.transfer.descriptor import Descriptor
 
 NAME = "transfer"
 HELP = "a latency model of a new device from a few measured blocks and the profiles of other devices"
@@ -34,6 +37,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--samples", type=common.positive, default=10, help="blocks of each family to measure (default: 10)"
     )
     command.add_argument("--block", metavar="NAME[,NAME...]", help="block families; all that the pool has by default")
+    command.add_argument(
+        "--descriptor",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="for --method maple: what `blsm descriptor` wrote of the known devices and of the new one; without them "
+        "it estimates operator latencies from the measured blocks",
+    )
     common.add_store(command)
     command.add_argument("-o", "--output", type=Path, required=True, help="bundle to write, e.g. new.blsm")
     common.add_seed(command, "the method and the order of visits")
@@ -48,27 +59,30 @@ def run(options: argparse.Namespace) -> None:
     from blsm.metrics import HEADERS, Agreement, table_row
     from blsm.profiles import DISPATCH_PROBE, ProfileStore
     from blsm.transfer import transfer_method
-    from blsm.transfer.blocks import FamilyTransfer, read_pool
+    from blsm.transfer.blocks import BlockTransfer, known_surrogates, learned_together, read_pool
 
     make = transfer_method(options.method)
     target = common.measured_device(options)
+    descriptors = _descriptors(options, target.name)
     pools = read_pool(options.pool, without=target.name)
     if options.block is not None:
         wanted = list(dict.fromkeys(name.strip() for name in options.block.split(",")))
         if lacking := [name for name in wanted if name not in pools]:
             raise FitError(f"the pool has {', '.join(pools)}, not {', '.join(lacking)}: profile them on two devices")
         pools = {name: pools[name] for name in wanted}
-    families = {}
+    with common.progress(len(pools), " families", "fitting the known devices") as bar:
+        known = known_surrogates(pools, options.seed, lambda family: bar.update())
+    transfers = []
     with common.progress(len(pools), " families", f"learning with {options.method}") as bar:
-        for name, measured in pools.items():
-            families[name] = FamilyTransfer.learn(measured, make(seed=options.seed), options.seed)
-            bar.update()
-    asked = {name: family.references(options.samples) for name, family in families.items()}
+        for together in learned_together(pools, make):
+            transfers.append(BlockTransfer.learn(together, known, _method(options, descriptors)))
+            bar.update(len(together))
+    asked = [transfer.references(options.samples) for transfer in transfers]
     with ProfileStore(options.store, create=True) as store:
         report = common.run_campaign(
             target,
             store,
-            [DISPATCH_PROBE, *((config,) for configs in asked.values() for config in configs)],
+            [DISPATCH_PROBE, *((config,) for configs in asked for config in configs)],
             protocol=common.protocol(options),
             seed=options.seed,
             description=f"measuring on {target.name}",
@@ -81,18 +95,64 @@ def run(options: argparse.Namespace) -> None:
         if dispatch_ms is None:
             raise FitError(f"the dispatch cost of {target.name} could not be measured: run the same command again")
         surrogates: dict[str, BlockSurrogate] = {}
-        for name, family in families.items():
-            samples = {config: measured_ms[config] for config in asked[name] if config in measured_ms}
-            surrogates[name] = family.adapt(samples)
+        for transfer, configs in zip(transfers, asked, strict=True):
+            if descriptors is not None:
+                transfer = _described(transfer, descriptors, store, target.name)
+            surrogates |= transfer.adapt({config: measured_ms[config] for config in configs if config in measured_ms})
         model = LatencyModel(target.name, store.fingerprint(target.name), surrogates, dispatch_ms)
     bundle.save(model, options.output)
     rows = [table_row(name, Agreement.from_json(surrogate.metrics)) for name, surrogate in surrogates.items()]
     common.print_table(rows, ("block family", *HEADERS[1:]))
-    known = ", ".join(dict.fromkeys(device for measured in pools.values() for device in measured))
+    names = ", ".join(dict.fromkeys(device for measured in pools.values() for device in measured))
     print(
-        f"{options.output}: {options.method} of {target.name} from {known} and {report.complete} measured blocks; "
+        f"{options.output}: {options.method} of {target.name} from {names} and {report.complete} measured blocks; "
         "figures of samples predicted from the other samples"
     )
+
+
+def _descriptors(options: argparse.Namespace, device: str) -> dict[str, Descriptor] | None:
+    """Device -> descriptor of --descriptor; None without it."""
+    from blsm.errors import DomainError, FitError
+    from blsm.transfer.descriptor import Descriptor
+
+    if options.descriptor is None:
+        return None
+    if options.method != "maple":
+        raise DomainError(f"--descriptor is for --method maple, got --method {options.method}")
+    found = {descriptor.device: descriptor for descriptor in map(Descriptor.load, options.descriptor)}
+    if device not in found:
+        raise FitError(
+            f"--descriptor has {', '.join(found)}, not the new device: run `blsm descriptor --device {device} -o FILE`"
+        )
+    return found
+
+
+def _method(options: argparse.Namespace, descriptors: dict[str, Descriptor] | None) -> Method:
+    from blsm.transfer import Maple, transfer_method
+    from blsm.transfer.descriptor import descriptor_vectors
+
+    if descriptors is None:
+        return transfer_method(options.method)(seed=options.seed)
+    return Maple(seed=options.seed, descriptors=descriptor_vectors(descriptors.values()))
+
+
+def _described(
+    transfer: BlockTransfer, descriptors: dict[str, Descriptor], store: ProfileStore, device: str
+) -> BlockTransfer:
+    """The transfer with a method that knows the new device's descriptor."""
+    from dataclasses import replace
+
+    from blsm.errors import FingerprintError
+    from blsm.transfer import Maple
+    from blsm.transfer.descriptor import descriptor_vectors
+
+    if different := descriptors[device].fingerprint.differences(store.fingerprint(device)):
+        raise FingerprintError(
+            f"the descriptor of {device} is of another machine or software ({'; '.join(different)}): run "
+            f"`blsm descriptor --device {device} -o FILE` again"
+        )
+    assert isinstance(transfer.method, Maple)
+    return replace(transfer, method=transfer.method.of_device(descriptor_vectors(descriptors.values())[device]))
 
 
 def _measured(store: ProfileStore, device: str) -> dict[BlockConfig, float]:

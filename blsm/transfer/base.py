@@ -119,6 +119,7 @@ class Method(Stored):
     Attributes:
         name: as in `blsm transfer --method NAME`.
         least_samples: measurements of the new device that it needs.
+        joint: whether it learns blocks of several families together, or each family for itself.
         seed: of every random choice.
         width: columns of an encoding; 0 before it is fitted.
 
@@ -128,6 +129,7 @@ class Method(Stored):
 
     name: ClassVar[str]
     least_samples: ClassVar[int] = 1
+    joint: ClassVar[bool] = False
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,69 +24,19 @@ from blsm.profiles import Fingerprint, ProfileStore, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, register_regressor, regressor_class
 from blsm.surrogates.base import to_json
 from blsm.transfer import transfer_method
-from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
-from blsm.transfer.encodings import Encodings, join
+from blsm.transfer.base import Method, Predictor
+from blsm.transfer.block_encoder import BlockEncoder, under
 from blsm.transfer.pool import DevicePool
-from blsm.transfer.ridge import Standard
 
 #: Parts of the samples that are predicted from the others, for the interval and the figures.
 _FOLDS = 5
-_ENCODER, _STANDARD = "encoder.json", "standard.npz"
 
 #: Block -> latency in milliseconds.
 Measured = Mapping[BlockConfig, float]
-
-
-@dataclass(frozen=True)
-class BlockEncoder:
-    """Encodes blocks of one family: config vector, costs, and what the known devices' own surrogates predict.
-
-    Attributes:
-        term_names: the cost terms, see `blsm.features.Features`.
-        standard: of the config vector and the logarithms of the totals, so that networks can learn from them.
-        known: the known devices' surrogates.
-    """
-
-    term_names: tuple[str, ...]
-    standard: Standard
-    known: tuple[Regressor, ...]
-
-    @classmethod
-    def of(cls, configs: Sequence[BlockConfig], known: tuple[Regressor, ...]) -> Self:
-        """The encoder of the family that these configs are of."""
-        features = Features.of(configs)
-        return cls(features.term_names, Standard.of(_vectors(features)), known)
-
-    def encode(self, configs: Sequence[BlockConfig]) -> Encodings:
-        """Encodings of configs, with the groups `vec`, `physical` and `known` (milliseconds)."""
-        features = Features.of(configs, self.term_names, ())
-        known_ms = np.column_stack([regressor.predict(configs) for regressor in self.known])
-        return Encodings(*join(vec=self.standard(_vectors(features)), physical=features.terms, known=known_ms))
-
-    def to_files(self) -> dict[str, bytes]:
-        """As named files of plain data."""
-        files = {
-            _ENCODER: to_json({"terms": self.term_names, "known": [regressor.name for regressor in self.known]}),
-            _STANDARD: arrays_to_bytes({"mean": self.standard.mean, "scale": self.standard.scale}),
-        }
-        for number, regressor in enumerate(self.known):
-            files |= {f"known_{number}.{name}": content for name, content in regressor.to_files().items()}
-        return files
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
-        data = json.loads(files[_ENCODER])
-        known = [
-            regressor_class(name).from_files(_under(files, f"known_{number}."))
-            for number, name in enumerate(data["known"])
-        ]
-        standard = arrays_from_bytes(files[_STANDARD])
-        return cls(tuple(data["terms"]), Standard(standard["mean"], standard["scale"]), tuple(known))
-
-
-def _vectors(features: Features) -> Array:
-    return np.hstack([features.vectors, np.log1p(features.totals)])
+#: Family -> device -> block -> latency in milliseconds.
+BlockPools = dict[str, dict[str, dict[BlockConfig, float]]]
+#: Family -> device -> its surrogate.
+KnownSurrogates = Mapping[str, Mapping[str, Regressor]]
 
 
 @register_regressor
@@ -125,87 +75,135 @@ class Transferred(Regressor):
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         made_by = json.loads(files["transfer.json"])
         transfer_method(made_by["method"])  # imports its predictor
-        predictor = Predictor.named(made_by["predictor"]).from_files(_under(files, "predictor."))
+        predictor = Predictor.named(made_by["predictor"]).from_files(under(files, "predictor."))
         return cls.of(BlockEncoder.from_files(files), predictor, made_by["method"])
 
 
-def _under(files: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
-    return {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}
-
-
 @dataclass(frozen=True)
-class FamilyTransfer:
-    """A method that learned one block family from a pool.
+class BlockTransfer:
+    """A method that learned block families from a pool.
 
     Attributes:
-        configs: the blocks of the pool.
+        configs: family -> the blocks of the pool.
         encoder: encodes blocks.
-        pool: the known devices' latencies of them.
+        pool: the known devices' latencies of the blocks, family after family.
         method: fitted to the pool.
     """
 
-    configs: tuple[BlockConfig, ...]
+    configs: Mapping[str, Sequence[BlockConfig]]
     encoder: BlockEncoder
     pool: DevicePool
     method: Method
 
     @classmethod
-    def learn(cls, measured: Mapping[str, Measured], method: Method, seed: int = 0) -> Self:
-        """Learns one family.
+    def learn(cls, measured: BlockPools, known: KnownSurrogates, method: Method) -> Self:
+        """Learns families together; see `learned_together`.
 
         Args:
-            measured: known device -> block -> milliseconds, all blocks of one family, at least `LEAST_PROFILES` each.
+            measured: family -> known device -> block -> milliseconds; the same devices for each family.
+            known: their surrogates, see `known_surrogates`; there may be more of them.
             method: not fitted yet.
-            seed: of the known devices' surrogates.
 
         Raises:
             FitError: fewer than two devices, or devices with different blocks.
         """
-        configs = tuple(dict.fromkeys(config for blocks in measured.values() for config in blocks))
-        known = tuple(_surrogate(blocks, seed) for blocks in measured.values())
-        encoder = BlockEncoder.of(configs, known)
-        latencies_ms = {
-            device: np.array([blocks.get(config, math.nan) for config in configs])
-            for device, blocks in measured.items()
+        configs = {
+            family: tuple(dict.fromkeys(config for blocks in devices.values() for config in blocks))
+            for family, devices in measured.items()
         }
-        pool = DevicePool.of(encoder.encode(configs), latencies_ms)
+        devices = tuple(next(iter(measured.values())))
+        surrogates = {family: tuple(known[family][device] for device in devices) for family in measured}
+        encoder = BlockEncoder.of(configs, surrogates)
+        members = [config for family in configs.values() for config in family]
+        latencies_ms = {
+            device: np.array([measured[config.family][device].get(config, math.nan) for config in members])
+            for device in devices
+        }
+        pool = DevicePool.of(encoder.encode(members), latencies_ms)
         return cls(configs, encoder, pool, method.fit(pool))
 
     def references(self, count: int) -> list[BlockConfig]:
-        """The blocks to measure on a new device; all there are if that is fewer."""
-        rows = self.method.references(self.pool, min(count, len(self.configs)))
-        return [self.configs[row] for row in rows]
+        """The blocks of each family to measure on a new device; all there are if that is fewer."""
+        chosen: list[BlockConfig] = []
+        start = 0
+        for members in self.configs.values():
+            rows = np.arange(start, start := start + len(members))
+            picked = self.method.references(self.pool.of_rows(rows), min(count, len(members)))
+            chosen += [members[row] for row in picked]
+        return chosen
 
-    def adapt(self, measured: Measured) -> BlockSurrogate:
-        """The surrogate of a new device; scores and metrics come from predicting a fifth of the samples from the rest.
+    def adapt(self, measured: Measured) -> dict[str, BlockSurrogate]:
+        """The surrogates of a new device; scores and metrics come from predicting a fifth of the samples from the rest.
 
         Args:
-            measured: block -> milliseconds on the new device.
+            measured: block -> milliseconds on the new device, of all the families.
 
         Raises:
             FitError: too few samples: the method needs its least number with a fifth of the samples left out.
         """
-        configs = list(measured)
-        latency_ms = np.array(list(measured.values()))
-        if len(configs) <= self.method.least_samples:
-            raise FitError(
-                f"{self.method.name} needs at least {self.method.least_samples + 1} measured {self.configs[0].family} "
-                f"blocks of the new device, got {len(configs)}: ask for more with --samples"
-            )
+        configs, latency_ms = list(measured), np.array(list(measured.values()))
+        families = np.array([config.family for config in configs])
+        least = self.method.least_samples
+        for family in self.configs:
+            if (count := int((families == family).sum())) <= least:
+                raise FitError(
+                    f"{self.method.name} needs at least {least + 1} measured {family} blocks of the new device, got "
+                    f"{count}: ask for more with --samples"
+                )
         encodings = self.encoder.encode(configs).values
         predicted_ms = np.empty(len(configs))
-        # Of few samples each is left out by itself, so that the method keeps as many as it needs.
-        few = len(configs) - -(-len(configs) // _FOLDS) < self.method.least_samples
-        for part in np.array_split(np.arange(len(configs)), len(configs) if few else min(_FOLDS, len(configs))):
+        for part in _parts(families, least):
             rest = np.setdiff1d(np.arange(len(configs)), part)
             predicted_ms[part] = self.method.adapt(encodings[rest], latency_ms[rest]).predict(encodings[part])
-        return BlockSurrogate(
-            Transferred.of(self.encoder, self.method.adapt(encodings, latency_ms), self.method.name),
-            profiled_domain(self.configs),
-            log_errors(predicted_ms, latency_ms),
-            Agreement.of(predicted_ms, latency_ms).to_json(),
-            frozenset(digest((config,)) for config in configs),
-        )
+        predictor = self.method.adapt(encodings, latency_ms)
+        return {
+            family: BlockSurrogate(
+                Transferred.of(self.encoder.of_family(family), predictor, self.method.name),
+                profiled_domain(self.configs[family]),
+                log_errors(predicted_ms[families == family], latency_ms[families == family]),
+                Agreement.of(predicted_ms[families == family], latency_ms[families == family]).to_json(),
+                frozenset(digest((config,)) for config in configs if config.family == family),
+            )
+            for family in self.configs
+        }
+
+
+def learned_together(pools: BlockPools, method: type[Method]) -> Iterator[BlockPools]:
+    """Families that a method learns together: those profiled on the same devices if it can, else each for itself."""
+    alike: dict[object, BlockPools] = {}
+    for family, devices in pools.items():
+        alike.setdefault(frozenset(devices) if method.joint else family, {})[family] = devices
+    yield from alike.values()
+
+
+def _parts(families: Array, least: int) -> list[Array]:
+    """Indices of the samples in parts, each of which has some of every family."""
+    turn = np.empty(len(families), int)
+    for family in np.unique(families):
+        members = np.flatnonzero(families == family)
+        turn[members] = np.arange(len(members))
+    order = np.argsort(turn, kind="stable")
+    count = min(_FOLDS, len(order))
+    # Of few samples each is left out by itself, so that the method keeps as many as it needs.
+    count = len(order) if len(order) - math.ceil(len(order) / count) < least else count
+    return [order[number::count] for number in range(count)]
+
+
+def known_surrogates(
+    pools: BlockPools, seed: int, progress: Callable[[str], object] = lambda family: None
+) -> KnownSurrogates:
+    """The known devices' own surrogates.
+
+    Args:
+        pools: at least `LEAST_PROFILES` blocks of each family and device.
+        seed: of fitting them.
+        progress: called with each family after it.
+    """
+    found: dict[str, dict[str, Regressor]] = {}
+    for family, devices in pools.items():
+        found[family] = {device: _surrogate(blocks, seed) for device, blocks in devices.items()}
+        progress(family)
+    return found
 
 
 def _surrogate(measured: Measured, seed: int) -> Regressor:
@@ -217,10 +215,6 @@ def _surrogate(measured: Measured, seed: int) -> Regressor:
     fitted, judged = ([configs[index] for index in rows] for rows in (train, parts.validation))
     regressor.fit(fitted, latency_ms[train], judged, latency_ms[parts.validation], seed)
     return regressor
-
-
-#: Family -> device -> block -> latency in milliseconds.
-BlockPools = dict[str, dict[str, dict[BlockConfig, float]]]
 
 
 def read_pool(paths: Iterable[str | Path], without: str | None = None) -> BlockPools:

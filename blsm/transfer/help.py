@@ -20,12 +20,14 @@ from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
 from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data, numbered, numbered_weights
 from blsm.transfer.operator_latencies import OperatorLatencies
 from blsm.transfer.pool import DevicePool
-from blsm.transfer.scaling import Calibration, least_latency
+from blsm.transfer.scaling import Calibration, levels, span
 
 __all__ = ["Help", "HelpPredictor", "HelpSettings"]
 
 #: Labels are scaled to 0.05 .. 0.95 by the smallest and largest of the samples, as in HELP's own code.
 _MARGIN = 0.05
+#: A reference that was not measured is not taken to be faster than this part of the fastest sample.
+_LEAST = 0.1
 #: Architectures are predicted so many at a time: every draw of z has hidden units of its own.
 _ROWS = 1024
 
@@ -34,8 +36,8 @@ class Help(Method):
     """HELP. Measure `references(pool, n)`: its reference architectures come first, the others are random.
 
     All n are samples. Labels are scaled by the samples alone: those of HELP's own code use the range of the new
-    device's whole training pool, which no user has. References that are missing among the samples are estimated from
-    them, see `OperatorLatencies`.
+    device's whole training pool, which no user has. Of a wide pool, logarithms are scaled. References that are missing
+    among the samples are estimated from them, see `OperatorLatencies`.
 
     Args:
         reference_rows: rows of the pool to be references; random ones that every known device measured if None.
@@ -54,8 +56,9 @@ class Help(Method):
         self._wanted = None if reference_rows is None else np.asarray(reference_rows, int)
 
     def _fit(self, pool: DevicePool) -> None:
-        table_ms, settings = pool.table_ms, self.settings
-        self._rows = _reference_rows(table_ms, self._wanted, settings.references, self.seed)
+        settings, self._relative = self.settings, pool.wide
+        table = levels(pool.table_ms, self._relative)
+        self._rows = _reference_rows(table, self._wanted, settings.references, self.seed)
         self._encodings = pool.encodings[self._rows]
         self._operators = OperatorLatencies.of(pool)
         self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
@@ -63,7 +66,7 @@ class Help(Method):
         step = learner.trainer(self._network.encoder.inputs(pool.encodings))
         random = np.random.default_rng(self.seed)
         for _ in range(settings.episodes):
-            step(*_episode(table_ms, self._rows, settings, random))
+            step(*_episode(table, self._rows, settings, random))
         self._weights = [variable.numpy() for variable in learner.variables]
 
     def _references(self, pool: DevicePool, count: int) -> Array:
@@ -75,24 +78,27 @@ class Help(Method):
 
     def _adapt(self, encodings: Array, latencies_ms: Array) -> Predictor:
         network, draws = self._network, self.settings.draws if self.settings.modulator else 1
-        reference_ms = self._reference_latencies(encodings, latencies_ms)
-        low, high = latencies_ms.min(), latencies_ms.max()
+        references = levels(self._reference_latencies(encodings, latencies_ms), self._relative)
+        samples = levels(latencies_ms, self._relative)
+        low, high = samples.min(), samples.max()
         if low == high:
-            raise FitError(f"help needs samples of different latencies, all {len(encodings)} take {low:g} ms")
-        hardware = np.tile(_embedding(reference_ms), (draws, 1))
+            raise FitError(
+                f"help needs samples of different latencies, all {len(encodings)} take {latencies_ms[0]:g} ms"
+            )
+        hardware = np.tile(_embedding(references), (draws, 1))
         x = network.encoder.inputs(encodings)
         tiled = np.broadcast_to(x, (draws, *x.shape))
-        y = np.tile(_scale(latencies_ms, low, high)[:, None], (draws, 1, 1))
+        y = np.tile(_scale(samples, low, high)[:, None], (draws, 1, 1))
         weights = MetaLearner(network, self._weights, self.seed).adapt(hardware, tiled, y)
         predictor = HelpPredictor(self.settings, network, weights, hardware)
         predictor.width = self.width
-        predictor.calibration = Calibration.of(predictor.scaled(encodings), latencies_ms)
+        predictor.calibration = Calibration.of(predictor.scaled(encodings), latencies_ms, self._relative)
         return predictor
 
     def _reference_latencies(self, encodings: Array, latencies_ms: Array) -> Array:
         """Latencies of the references in milliseconds: measured, or estimated where they are not among the samples."""
         operators = self._operators.of_samples(encodings, latencies_ms)
-        estimate = np.maximum(self._operators.predict(operators, self._encodings), 0.0)
+        estimate = np.maximum(self._operators.predict(operators, self._encodings), _LEAST * latencies_ms.min())
         for number, reference in enumerate(self._encodings):
             same = (encodings == reference).all(axis=1)
             if same.any():
@@ -104,6 +110,7 @@ class Help(Method):
             "settings": asdict(self.settings),
             "seed": self.seed,
             "width": self.width,
+            "relative": self._relative,
             "encoder": encoder_to_data(self._network.encoder),
         }
         arrays = {"rows": self._rows, "encodings": self._encodings, **self._operators.to_arrays()}
@@ -116,7 +123,7 @@ class Help(Method):
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         data, arrays = json.loads(files["help.json"]), arrays_from_bytes(files["arrays.npz"])
         method = cls(seed=int(data["seed"]), settings=HelpSettings(**data["settings"]))
-        method.width, method._rows = int(data["width"]), arrays["rows"]
+        method.width, method._relative, method._rows = int(data["width"]), bool(data["relative"]), arrays["rows"]
         method._network = HelpNetwork(encoder_from_data(data["encoder"]), method.settings)
         method._encodings, method._operators = arrays["encodings"], OperatorLatencies.from_arrays(arrays)
         method._weights = numbered_weights(arrays)
@@ -175,9 +182,9 @@ class HelpPredictor(Predictor):
         return predictor
 
 
-def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) -> Array:
+def _reference_rows(table: Array, rows: Array | None, count: int, seed: int) -> Array:
     """Rows of the reference architectures; raises FitError where some device did not measure them."""
-    common = np.flatnonzero(~np.isnan(table_ms).any(axis=1))
+    common = np.flatnonzero(~np.isnan(table).any(axis=1))
     if rows is None:
         if len(common) <= count:
             raise FitError(
@@ -190,31 +197,30 @@ def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) 
     return rows
 
 
-def _embedding(reference_ms: Array) -> Array:
-    """Latencies of the references, shape (..., d), scaled to [0, 1] (Section 3.2 of the paper)."""
-    low, high = reference_ms.min(axis=-1, keepdims=True), reference_ms.max(axis=-1, keepdims=True)
-    scaled: Array = ((reference_ms - low) / np.maximum(high - low, least_latency(high))).astype(np.float32)
+def _embedding(references: Array) -> Array:
+    """Levels of the references, shape (..., d), scaled to [0, 1] (Section 3.2 of the paper)."""
+    low, high = references.min(axis=-1, keepdims=True), references.max(axis=-1, keepdims=True)
+    scaled: Array = ((references - low) / span(low, high)).astype(np.float32)
     return scaled
 
 
-def _scale(latencies_ms: Array, low: Any, high: Any) -> Array:
-    span = np.maximum(high - low, least_latency(high))
-    scaled: Array = ((latencies_ms - low) / span * (1 - 2 * _MARGIN) + _MARGIN).astype(np.float32)
+def _scale(values: Array, low: Any, high: Any) -> Array:
+    scaled: Array = ((values - low) / span(low, high) * (1 - 2 * _MARGIN) + _MARGIN).astype(np.float32)
     return scaled
 
 
-def _episode(table_ms: Array, references: Array, settings: HelpSettings, random: np.random.Generator) -> Any:
+def _episode(table: Array, references: Array, settings: HelpSettings, random: np.random.Generator) -> Any:
     """Tasks of a few devices: embeddings, rows and labels to adapt to, rows and labels to be judged by."""
-    devices = random.permutation(table_ms.shape[1])[: settings.devices]
-    measured = [np.flatnonzero(~np.isnan(table_ms[:, device])) for device in devices]
-    least = int((~np.isnan(table_ms)).sum(axis=0).min())  # of all devices: episodes are of one shape
+    devices = random.permutation(table.shape[1])[: settings.devices]
+    measured = [np.flatnonzero(~np.isnan(table[:, device])) for device in devices]
+    least = int((~np.isnan(table)).sum(axis=0).min())  # of all devices: episodes are of one shape
     support = min(settings.support, least // 2)
     queries = min(settings.queries, least - support)
     rows = np.stack([random.choice(own, support + queries, replace=False) for own in measured])
-    labels_ms = np.take_along_axis(table_ms[:, devices].T, rows, axis=1)
-    reference_ms = table_ms[np.ix_(references, devices)].T
-    samples_ms = np.hstack([reference_ms, labels_ms[:, :support]])
-    low, high = samples_ms.min(axis=1, keepdims=True), samples_ms.max(axis=1, keepdims=True)
-    labels = _scale(labels_ms, low, high)[..., None]
+    queried = np.take_along_axis(table[:, devices].T, rows, axis=1)
+    known = table[np.ix_(references, devices)].T
+    samples = np.hstack([known, queried[:, :support]])
+    low, high = samples.min(axis=1, keepdims=True), samples.max(axis=1, keepdims=True)
+    labels = _scale(queried, low, high)[..., None]
     rows = rows.astype(np.int32)
-    return _embedding(reference_ms), rows[:, :support], labels[:, :support], rows[:, support:], labels[:, support:]
+    return _embedding(known), rows[:, :support], labels[:, :support], rows[:, support:], labels[:, support:]

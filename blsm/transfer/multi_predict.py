@@ -19,7 +19,7 @@ from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_b
 from blsm.transfer.device_table import DeviceTable, MultiPredictSettings
 from blsm.transfer.networks import Adam, cosine, numbered, numbered_weights
 from blsm.transfer.pool import DevicePool
-from blsm.transfer.scaling import Calibration
+from blsm.transfer.scaling import Calibration, levels
 
 __all__ = ["MultiPredict", "MultiPredictPredictor", "MultiPredictSettings"]
 
@@ -27,8 +27,8 @@ __all__ = ["MultiPredict", "MultiPredictPredictor", "MultiPredictSettings"]
 class MultiPredict(Method):
     """Multi-Predict.
 
-    Latencies of known devices are scaled to [0, 1] by the pool; those of the new device so that its samples agree best
-    with the device it starts from.
+    Latencies of known devices, of a wide pool their logarithms, are scaled to [0, 1] by the pool; those of the new
+    device so that its samples agree best with the device it starts from.
 
     Args:
         settings: encodings and hyperparameters. Fitted to a pool of an encoding that search spaces share, such as
@@ -48,11 +48,12 @@ class MultiPredict(Method):
 
         random = np.random.default_rng(self.seed)
         self._network = network = DeviceTable.of(pool, self.settings)
-        table_ms = pool.table_ms
-        low, high = np.nanmin(table_ms, axis=0), np.nanmax(table_ms, axis=0)
+        self._relative = pool.wide
+        table = levels(pool.table_ms, self._relative)
+        low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
         if (low == high).any():
             raise FitError(f"multi_predict needs different latencies on each device, got one on {pool.devices}")
-        labels = (table_ms - low) / (high - low)
+        labels = (table - low) / (high - low)
         known = ~np.isnan(labels)
         data = [tf.constant(v, tf.float32) for v in (network.inputs(pool.encodings), np.nan_to_num(labels), known)]
         variables = [tf.Variable(weight) for weight in network.random_weights(random)]
@@ -68,16 +69,18 @@ class MultiPredict(Method):
         import tensorflow as tf
 
         network, settings = self._network, self.settings
-        if np.ptp(latencies_ms) == 0:
+        samples = levels(latencies_ms, self._relative)
+        if np.ptp(samples) == 0:
             raise FitError(f"multi_predict needs samples of different latencies, all take {latencies_ms[0]:g} ms")
         x = network.inputs(encodings)
         known = network.run(np, self._weights, x)
-        closest = int(np.argmax([np.corrcoef(column, latencies_ms)[0, 1] for column in known.T]))  # Eq. 1
+        closest = int(np.argmax(_correlations(known, samples)))  # Eq. 1
         weights = network.of_one_device(self._weights, closest)
-        start = Calibration.of(known[:, closest].astype(float), latencies_ms)
-        if start.slope == 0:  # no known device resembles it
-            start = Calibration(float(np.ptp(latencies_ms)), float(latencies_ms.min()), start.least_ms)
-        labels = (latencies_ms - start.constant) / start.slope
+        start = Calibration.of(known[:, closest].astype(float), latencies_ms, self._relative)
+        slope, constant = start.slope, start.constant
+        if slope == 0:  # no known device resembles it
+            slope, constant = float(np.ptp(samples)), float(samples.min())
+        labels = (samples - constant) / slope
         variables = [tf.Variable(weight) for weight in weights]
         data = [tf.constant(v, tf.float32) for v in (x, labels[:, None], np.ones((len(x), 1)))]
         rows = np.tile(np.arange(len(x)), (settings.tuning_steps, 1))
@@ -86,11 +89,12 @@ class MultiPredict(Method):
         _descend(network, variables, data, rows, rates, settings.decay, tuned)  # Eq. 2
         predictor = MultiPredictPredictor(network, [variable.numpy() for variable in variables])
         predictor.width = self.width
-        predictor.calibration = Calibration.of(predictor.scaled(encodings), latencies_ms)
+        predictor.calibration = Calibration.of(predictor.scaled(encodings), latencies_ms, self._relative)
         return predictor
 
     def to_files(self) -> dict[str, bytes]:
-        data = {"settings": asdict(self.settings), "seed": self.seed, "width": self.width, **self._network.to_data()}
+        head = {"settings": asdict(self.settings), "seed": self.seed, "width": self.width, "relative": self._relative}
+        data = {**head, **self._network.to_data()}
         return {
             "multi_predict.json": json.dumps(data).encode(),
             "weights.npz": arrays_to_bytes(numbered(self._weights)),
@@ -100,7 +104,7 @@ class MultiPredict(Method):
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         data = json.loads(files["multi_predict.json"])
         method = cls(seed=int(data["seed"]), settings=MultiPredictSettings.from_data(data["settings"]))
-        method.width = int(data["width"])
+        method.width, method._relative = int(data["width"]), bool(data["relative"])
         method._network = DeviceTable.from_data(data, method.settings)
         method._weights = numbered_weights(arrays_from_bytes(files["weights.npz"]))
         return method
@@ -148,6 +152,14 @@ class MultiPredictPredictor(Predictor):
         predictor = cls(network, numbered_weights(arrays_from_bytes(files["weights.npz"])))
         predictor.width, predictor.calibration = int(data["width"]), Calibration(**data["calibration"])
         return predictor
+
+
+def _correlations(columns: Array, values: Array) -> Array:
+    """Pearson's correlation of each column with values; 0 of a column that is constant."""
+    columns, values = columns - columns.mean(axis=0), values - values.mean()
+    lengths = np.sqrt(np.square(columns).sum(axis=0) * np.square(values).sum())
+    found: Array = values @ columns / np.where(lengths > 0, lengths, np.inf)
+    return found
 
 
 def _descend(

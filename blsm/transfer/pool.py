@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Two devices are comparable if they were measured on this many common architectures.
 LEAST_COMMON = 2
+#: A pool is wide if the 5th and 95th percentile of its latencies are this many times apart.
+_WIDE = 20.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class DevicePool:
         encodings: one architecture (or block) a row, finite, float64, shape (n, d).
         latencies_ms: device -> latencies in milliseconds, positive, shape (n,); NaN where it was not measured.
         groups: name -> columns of the encoding. Methods look for `vec` (flat or one-hot), `physical` (costs that are
-            the same on every device: MACs, bytes, parameters, kernels) and `zcp` (zero-cost proxies), and take what
-            there is; without any, all columns are `vec`.
+            the same on every device: MACs, bytes, parameters, kernels), `family` (one-hot, of blocks of several
+            families), `known` (what the known devices take) and `zcp` (zero-cost proxies), and take what there is;
+            without any, all columns are `vec`.
         graph: the encoding as a graph, if it is one.
 
     Raises:
@@ -90,6 +93,15 @@ class DevicePool:
         """All latencies in milliseconds, shape (n, devices)."""
         return np.column_stack(list(self.latencies_ms.values()))
 
+    @property
+    def wide(self) -> bool:
+        """Whether latencies span orders of magnitude, as those of blocks: then methods learn their logarithms, because
+        of absolute latencies small ones would count nothing. Else absolute ones are better: latency is a sum."""
+        table_ms = self.table_ms
+        logs = np.log(table_ms[~np.isnan(table_ms).all(axis=1)])
+        low, high = np.nanquantile(np.nanmean(logs - np.nanmedian(logs, axis=0), axis=1), (0.05, 0.95))
+        return bool(high - low > np.log(_WIDE))
+
     def __len__(self) -> int:
         return len(self.encodings)
 
@@ -100,6 +112,11 @@ class DevicePool:
             return np.arange(self.encodings.shape[1])
         found = [np.arange(self.groups[name].start, self.groups[name].stop) for name in groups if name in self.groups]
         return np.concatenate(found) if found else np.empty(0, int)
+
+    def of_rows(self, rows: Array) -> DevicePool:
+        """The pool of some of its rows."""
+        latencies_ms = {device: values[rows] for device, values in self.latencies_ms.items()}
+        return DevicePool(self.encodings[rows], latencies_ms, self.groups, self.graph)
 
     @classmethod
     def of(cls, encodings: Encodings, latencies_ms: Mapping[str, Array]) -> Self:

@@ -37,6 +37,11 @@ class Standard:
         result: Array = (values - self.mean) / self.scale
         return result
 
+    def of_length_one(self, values: Array) -> Self:
+        """The same, scaled further so that rows of `values` have a squared length of 1 on average."""
+        length = np.sqrt(np.square(self(values)).sum(axis=1).mean()) or 1.0
+        return type(self)(self.mean, self.scale * length)
+
 
 @dataclass(frozen=True)
 class Ridge:

@@ -1,4 +1,4 @@
-"""From a network's outputs to milliseconds."""
+"""From latencies to labels that networks learn, and back to milliseconds."""
 
 from __future__ import annotations
 
@@ -14,39 +14,50 @@ _LEAST_PART = 0.1
 _FLOOR = 0.1
 
 
+def levels(latencies_ms: Array, relative: bool) -> Array:
+    """What differences of are learned: logarithms of milliseconds, or milliseconds; see `DevicePool.wide`."""
+    return np.log(latencies_ms) if relative else latencies_ms
+
+
+def span(low: Array, high: Array) -> Array:
+    """The distance of levels, never 0: what is equal but for rounding is equal."""
+    distance: Array = np.maximum(high - low, 1e-9 * np.abs(high) + 1e-12)
+    return distance
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """A straight line from scores to milliseconds.
+    """A straight line from scores to levels.
 
     Attributes:
-        slope: milliseconds per unit, not negative.
-        constant: milliseconds at score 0.
+        slope: levels per unit, not negative.
+        constant: level at score 0.
         least_ms: no prediction is below it.
+        relative: whether levels are logarithms of milliseconds.
     """
 
     slope: float
     constant: float
     least_ms: float
+    relative: bool = False
 
     @classmethod
-    def of(cls, scores: Array, latencies_ms: Array) -> Calibration:
+    def of(cls, scores: Array, latencies_ms: Array, relative: bool = False) -> Calibration:
         """Least squares of relative errors on samples.
 
         Where scores do not rise with latency, there is nothing to go by but the samples' median.
         """
-        weights = 1 / np.maximum(latencies_ms, _LEAST_PART * np.median(latencies_ms))
+        target = levels(latencies_ms, relative)
+        # Errors of logarithms are relative already.
+        weights = np.ones_like(target) if relative else 1 / np.maximum(target, _LEAST_PART * np.median(target))
         design = np.column_stack([scores, np.ones_like(scores)]) * weights[:, None]
-        slope, constant = np.linalg.lstsq(design, weights * latencies_ms, rcond=None)[0]
+        slope, constant = np.linalg.lstsq(design, weights * target, rcond=None)[0]
         least_ms = _FLOOR * float(latencies_ms.min())
         if slope <= 0:
-            return cls(0.0, float(np.median(latencies_ms)), least_ms)
-        return cls(float(slope), float(constant), least_ms)
+            return cls(0.0, float(np.median(target)), least_ms, relative)
+        return cls(float(slope), float(constant), least_ms, relative)
 
     def apply(self, scores: Array) -> Array:
         """Milliseconds, positive, of the shape of `scores`."""
-        return np.maximum(self.slope * scores + self.constant, self.least_ms)
-
-
-def least_latency(latencies_ms: Array) -> Array:
-    """Differences of latencies below this count as none; of the shape of `latencies_ms`."""
-    return 1e-9 * latencies_ms
+        level = self.slope * scores + self.constant
+        return np.maximum(np.exp(level) if self.relative else level, self.least_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import blsm
 from blsm.cli.main import main
 from blsm.profiles import Fingerprint, ProfileStore, Visit
 from blsm.testing import FakeDevice, fake_latency_ms
+from blsm.transfer.descriptor import Descriptor, OperationRecord
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,59 @@ def test_mistakes_are_named(
     assert error.startswith("blsm: error: ")
     assert message in error
     assert not (tmp_path / "n.blsm").exists()
+
+
+@pytest.fixture
+def descriptors(tmp_path: Path) -> dict[str, Path]:
+    """Descriptors of the known devices and of the new one, of one operation."""
+    paths = {}
+    for number, (device, fingerprint) in enumerate(
+        {
+            "one": Fingerprint({"cpu": "one"}),
+            "two": Fingerprint({"cpu": "two"}),
+            "fake": FakeDevice().fingerprint(),
+        }.items()
+    ):
+        paths[device] = tmp_path / f"{device}.json"
+        records = {"conv_1x1": OperationRecord(1.0 + number, {"cycles": 1e6 * number + 1})}
+        Descriptor(device, fingerprint, records, {}).save(paths[device])
+    return paths
+
+
+def test_maple_reads_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    pool: Path,
+    tmp_path: Path,
+    descriptors: dict[str, Path],
+) -> None:
+    maple = import_module("blsm.transfer.maple")
+    monkeypatch.setattr(maple, "MapleSettings", partial(maple.MapleSettings, units=8, steps=3, mixed_steps=2))
+    files = {"--pool": [pool], "--descriptor": descriptors.values(), "--store": [tmp_path / "p.db"]}
+    arguments = [text for option, paths in files.items() for text in (option, *map(str, paths))]
+    arguments += ["--method", "maple", "--device", "fake", "--block", "head", "--samples", "4", "--invocations", "5"]
+    assert main(["transfer", *arguments, "-o", str(tmp_path / "new.blsm")]) == 0
+    assert "maple of fake from one, two and 5 measured blocks" in capsys.readouterr().out
+    assert blsm.load(tmp_path / "new.blsm").surrogates.keys() == {"head"}
+    # Measured on another machine than the blocks.
+    Descriptor("fake", Fingerprint({"cpu": "other"}), Descriptor.load(descriptors["one"]).operations, {}).save(
+        descriptors["fake"]
+    )
+    assert main(["transfer", *arguments, "-o", str(tmp_path / "other.blsm")]) == 2
+    assert "the descriptor of fake is of another machine or software (cpu: " in capsys.readouterr().err
+
+
+def test_descriptors_that_do_not_fit_are_named(
+    capsys: pytest.CaptureFixture[str], pool: Path, tmp_path: Path, descriptors: dict[str, Path]
+) -> None:
+    base = ["transfer", "--pool", str(pool), "--device", "fake", "-o", str(tmp_path / "n.blsm")]
+    assert main([*base, "--descriptor", str(descriptors["one"])]) == 2
+    assert "--descriptor is for --method maple, got --method block_prior" in capsys.readouterr().err
+    known = [str(descriptors[name]) for name in ("one", "two")]
+    assert main([*base, "--method", "maple", "--descriptor", *known]) == 2
+    assert (
+        "--descriptor has one, two, not the new device: run `blsm descriptor --device fake" in capsys.readouterr().err
+    )
 
 
 def test_a_missing_pool_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

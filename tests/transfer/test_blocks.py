@@ -12,7 +12,8 @@ from blsm.errors import FingerprintError, FitError, StoreError
 from blsm.profiles import DISPATCH_PROBE, Fingerprint, ProfileStore, Visit
 from blsm.surrogates import regressor_class
 from blsm.transfer import transfer_method
-from blsm.transfer.blocks import FamilyTransfer, Transferred, read_pool
+from blsm.transfer.base import Method
+from blsm.transfer.blocks import BlockPools, BlockTransfer, Transferred, known_surrogates, learned_together, read_pool
 
 CONFIGS = blsm.block_family("mbconv").sample(120, seed=0)
 #: Nanoseconds of an operator, and of a multiply-accumulate.
@@ -29,16 +30,20 @@ def _measured(device: tuple[float, float], configs: list[blsm.BlockConfig]) -> d
     return {config: _latency_ms(config, device) for config in configs}
 
 
+def _learn(pools: BlockPools, method: Method) -> BlockTransfer:
+    return BlockTransfer.learn(pools, known_surrogates(pools, seed=0), method)
+
+
 @pytest.fixture(scope="module")
-def learned() -> FamilyTransfer:
+def learned() -> BlockTransfer:
     pool = {name: _measured(device, CONFIGS[:90]) for name, device in DEVICES.items()}
-    return FamilyTransfer.learn(pool, transfer_method("block_prior")(seed=0))
+    return _learn({"mbconv": pool}, transfer_method("block_prior")(seed=0))
 
 
-def test_ten_blocks_make_a_surrogate_of_a_new_device(learned: FamilyTransfer) -> None:
+def test_ten_blocks_make_a_surrogate_of_a_new_device(learned: BlockTransfer) -> None:
     references = learned.references(10)
     assert len(set(references)) == 10
-    surrogate = learned.adapt(_measured(NEW, references))
+    surrogate = learned.adapt(_measured(NEW, references))["mbconv"]
     unseen = CONFIGS[90:]
     predicted_ms, truth_ms = surrogate.regressor.predict(unseen), np.array(list(_measured(NEW, unseen).values()))
     assert np.mean(np.abs(predicted_ms / truth_ms - 1) <= 0.1) > 0.8
@@ -47,15 +52,44 @@ def test_ten_blocks_make_a_surrogate_of_a_new_device(learned: FamilyTransfer) ->
     assert len(surrogate.fitted) == 10
 
 
-def test_a_transferred_surrogate_survives_files(learned: FamilyTransfer) -> None:
-    regressor = learned.adapt(_measured(NEW, learned.references(6))).regressor
+def test_families_learned_together_know_more_of_the_new_device() -> None:
+    # Four blocks of each family: what a multiply-accumulate takes is known from eight.
+    configs = {"mbconv": CONFIGS[:60], "res_v1": blsm.block_family("res_v1").sample(60, seed=0)}
+    pools = {
+        family: {name: _measured(device, members[:40]) for name, device in DEVICES.items()}
+        for family, members in configs.items()
+    }
+    together = _learn(pools, transfer_method("block_prior")(seed=0))
+    samples = together.references(4)
+    assert [config.family for config in samples] == 4 * ["mbconv"] + 4 * ["res_v1"]
+    surrogates = together.adapt(_measured(NEW, samples))
+    assert surrogates.keys() == configs.keys()
+    for family, members in configs.items():
+        truth_ms = np.array(list(_measured(NEW, members[40:]).values()))
+        error = np.abs(surrogates[family].regressor.predict(members[40:]) / truth_ms - 1)
+        assert np.median(error) < 0.1
+        assert surrogates[family].metrics["count"] == 4
+
+
+def test_families_on_the_same_devices_are_learned_together_if_a_method_can() -> None:
+    blocks = _measured(NEW, CONFIGS[:1])
+    pools = {"mbconv": {"a": blocks, "b": blocks}, "res_v1": {"b": blocks, "a": blocks}, "conv": {"a": blocks}}
+    block_prior, maple = (
+        [list(found) for found in learned_together(pools, transfer_method(name))] for name in ("block_prior", "maple")
+    )
+    assert block_prior == [["mbconv", "res_v1"], ["conv"]]
+    assert maple == [["mbconv"], ["res_v1"], ["conv"]]
+
+
+def test_a_transferred_surrogate_survives_files(learned: BlockTransfer) -> None:
+    regressor = learned.adapt(_measured(NEW, learned.references(6)))["mbconv"].regressor
     again = regressor_class("transferred").from_files(regressor.to_files())
     np.testing.assert_array_equal(again.predict(CONFIGS), regressor.predict(CONFIGS))
 
 
-def test_a_transferred_surrogate_survives_a_bundle(learned: FamilyTransfer, tmp_path: Path) -> None:
-    surrogate = learned.adapt(_measured(NEW, learned.references(10)))
-    model = blsm.LatencyModel("new", Fingerprint({"cpu": "formula"}), {"mbconv": surrogate}, 4e-4)
+def test_a_transferred_surrogate_survives_a_bundle(learned: BlockTransfer, tmp_path: Path) -> None:
+    surrogates = learned.adapt(_measured(NEW, learned.references(10)))
+    model = blsm.LatencyModel("new", Fingerprint({"cpu": "formula"}), surrogates, 4e-4)
     blsm.save(model, tmp_path / "new.blsm")
     loaded = blsm.load(tmp_path / "new.blsm")
     assert loaded.latency(CONFIGS[:1]) == model.latency(CONFIGS[:1])
@@ -63,7 +97,7 @@ def test_a_transferred_surrogate_survives_a_bundle(learned: FamilyTransfer, tmp_
     assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
 
 
-def test_too_few_measured_blocks_are_refused(learned: FamilyTransfer) -> None:
+def test_too_few_measured_blocks_are_refused(learned: BlockTransfer) -> None:
     with pytest.raises(FitError, match="at least 4 measured mbconv blocks of the new device, got 3.*--samples"):
         learned.adapt(_measured(NEW, CONFIGS[:3]))
     learned.adapt(_measured(NEW, CONFIGS[:4]))
@@ -114,4 +148,4 @@ def test_a_pool_whose_fingerprints_clash_is_refused(tmp_path: Path) -> None:
 def test_devices_measured_on_disjoint_blocks_are_refused() -> None:
     pool = {"slow": _measured(DEVICES["slow"], CONFIGS[:40]), "fast": _measured(DEVICES["fast"], CONFIGS[40:80])}
     with pytest.raises(FitError, match="slow and fast have 0 architectures in common"):
-        FamilyTransfer.learn(pool, transfer_method("block_prior")(seed=0))
+        _learn({"mbconv": pool}, transfer_method("block_prior")(seed=0))

@@ -113,6 +113,24 @@ def test_columns_that_never_change_are_harmless(made_up: Any) -> None:
     np.testing.assert_array_equal(again.run(unseen), network.extra[0].run(unseen))
 
 
+def test_a_wide_pool_is_learned_by_logarithms(made_up: Any) -> None:
+    """Latencies over four orders of magnitude: scaled linearly, nearly all labels would be 0, and so the prediction."""
+
+    def widened(latencies_ms: np.ndarray) -> np.ndarray:
+        return np.exp(8 * latencies_ms / latencies_ms.mean())
+
+    known = {device: widened(latencies_ms) for device, latencies_ms in made_up.pool.latencies_ms.items()}
+    pool = DevicePool(made_up.pool.encodings, known, made_up.pool.groups)
+    assert pool.wide
+    assert not made_up.pool.wide
+    method = MultiPredict(settings=SMALL).fit(pool)
+    new_ms = widened(np.concatenate([made_up.new_ms, made_up.queries_ms]))
+    rows = method.references(pool, 12)
+    predicted = method.adapt(pool.encodings[rows], new_ms[rows]).predict(made_up.queries)
+    assert spearmanr(predicted, new_ms[120:]).statistic > 0.9
+    assert np.median(np.abs(np.log(predicted / new_ms[120:]))) < 0.7
+
+
 def test_what_it_refuses(made_up: Any, fitted: MultiPredict) -> None:
     pool = made_up.pool
     with pytest.raises(DomainError, match="encodings must be some of vec, zcp, hwl, got zpc"):
