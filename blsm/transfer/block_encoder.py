@@ -14,7 +14,6 @@ import numpy as np
 from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.features import Features
-from blsm.operators.arrays import BALANCES
 from blsm.operators.costs import TOTALS
 from blsm.surrogates import Regressor, regressor_class
 from blsm.surrogates.base import to_json
@@ -38,9 +37,9 @@ _WORK = {
     "read by depthwise convolutions": r"depthwise_conv_\w+\.input",
     "read by convolutions": r".*\.(1x1|kxk)\.input",
     "written": r".*\.(1x1|kxk)\.output",
-    # Of an array of multipliers, see `blsm.operators.arrays`.
+    # Of an array of multipliers, see `blsm.operators.costs`.
     **{name: rf".*\.array\.{name}" for name in ("work", "outside", "inside", "ends", "set_ups")},
-    **{f"the slower of work and data, {balance}": rf".*\.array\.wait_{balance}" for balance in BALANCES},
+    **{f"the slower of work and data, {balance}": rf".*\.array\.wait_{balance}" for balance in (16, 32, 64)},
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
 }
