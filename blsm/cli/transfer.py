@@ -133,7 +133,8 @@ def _method(options: argparse.Namespace, descriptors: dict[str, Descriptor] | No
 
     if descriptors is None:
         return transfer_method(options.method)(seed=options.seed)
-    return Maple(seed=options.seed, descriptors=descriptor_vectors(descriptors.values()))
+    method: Method = Maple(seed=options.seed, descriptors=descriptor_vectors(descriptors.values()))
+    return method
 
 
 def _described(

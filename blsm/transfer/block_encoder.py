@@ -144,4 +144,5 @@ def under(files: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
 
 
 def _shapes(features: Features) -> Array:
-    return np.log1p(np.hstack([features.vectors, features.totals]))
+    shapes: Array = np.log1p(np.hstack([features.vectors, features.totals]))
+    return shapes
