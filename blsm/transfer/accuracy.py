@@ -41,8 +41,8 @@ class KnownSearch:
 class AccuracyPrior:
     """What earlier searches say of the networks of one search space.
 
-    Trainings in the space decide, by the marginal likelihood of `bayesian_regression`, how far to trust what the
-    earlier searches agree on, what each says beyond that, and each group of the encoding itself.
+    Trainings in the space decide, by the marginal likelihood of `bayesian_regression`, how far to trust the mean of the
+    earlier searches, each of them, and each group of the encoding itself.
 
     Args:
         known: the earlier searches; without any, trainings are all there is to go by.
@@ -63,8 +63,8 @@ class AccuracyPrior:
         self._encoder = NetworkEncoder(networks, proxies, seed)
         columns = {name: number for number, name in enumerate(self._encoder.names)}
         self._coefficients = np.zeros((len(columns), len(self._known)))
-        for number, known in enumerate(self._known):
-            for name, coefficient in zip(known.columns, known.coefficients, strict=True):
+        for number, search in enumerate(self._known):
+            for name, coefficient in zip(search.columns, search.coefficients, strict=True):
                 if name in columns:
                     self._coefficients[columns[name], number] = coefficient
         self._lengths = np.array(
@@ -96,7 +96,7 @@ class AccuracyPrior:
         """Accuracies without any training in the new search, shape (len(networks),)."""
         if not (networks and self._known):
             return np.zeros(len(networks))
-        level, spread = np.mean([[known.level, known.spread] for known in self._known], axis=0)
+        level, spread = np.mean([[search.level, search.spread] for search in self._known], axis=0)
         scores = (self._encoder.encode(networks) @ self._coefficients).mean(axis=1)
         accuracies: Array = np.clip(level + spread * scores, 0.0, 1.0)
         return accuracies
@@ -112,8 +112,7 @@ class AccuracyPrior:
         if not self._known:
             return groups
         scores = encoded @ self._coefficients
-        agreed = scores.mean(axis=1, keepdims=True)
-        return [agreed, scores - agreed, *groups]
+        return [scores.mean(axis=1, keepdims=True), *np.split(scores, len(self._known), axis=1), *groups]
 
 
 @dataclass(frozen=True)
