@@ -19,6 +19,7 @@ from blsm.blocks import BlockConfig
 from blsm.cli.common import print_table
 from blsm.features import Features
 from blsm.metrics import HEADERS, Agreement, table_row
+from blsm.operators.costs import ARRAY_COSTS, PROCESSOR_COSTS
 from blsm.profiles import DISPATCH_PROBE, ProfileStore, latencies
 from blsm.surrogates import Regressor, regressor_class
 
@@ -73,12 +74,11 @@ def _without(terms: str, hints: str = "$^") -> Callable[[list[BlockConfig]], Reg
     return make
 
 
-#: What Vela's NPU does and a CPU does not: cells of pixels and channels, bursts, waiting for memory.
-NPU = r"\.(cells|columns|channels|moved|balance_|entry|input_beyond|output_beyond)"
 VARIANTS: dict[str, Callable[[list[BlockConfig]], Any]] = {
     "boosted_trees": lambda configs: regressor_class("boosted_trees")(),
     "mean of 4 seeds": lambda configs: _Ensemble(4),
-    "without NPU terms": _without(NPU),
+    "without arrays": _without(ARRAY_COSTS.pattern, ARRAY_COSTS.pattern),
+    "without processors": _without(PROCESSOR_COSTS.pattern, PROCESSOR_COSTS.pattern),
     "without tiles": _without(r"(tiles|macs)_\d"),
     "without caches": _without("bytes_beyond"),
     "without hints": _without("$^", "."),

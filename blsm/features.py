@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Self, TypeVar
 
@@ -14,7 +16,7 @@ from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
 from blsm.operators import OperatorGraph, trace
-from blsm.operators.costs import TOTALS, Columns, CostTable
+from blsm.operators.costs import ARRAY_COSTS, TOTALS, Columns, CostTable
 from blsm.operators.ends import ENDS, ends
 
 Derived = TypeVar("Derived")
@@ -60,7 +62,10 @@ class Features:
         if len({config.family for config in configs}) != 1:
             raise DomainError("features need one or more configs, all of one family")
         batch = _Batch(block_family(configs[0].family), configs)
-        tables = batch.derive(configs, CostTable)
+        wanted = None if term_names is None or hint_names is None else (*term_names, *hint_names)
+        # Arrays take most of the time, and a fit may well do without them.
+        arrays = wanted is None or any(ARRAY_COSTS.search(name) for name in wanted)
+        tables = batch.derive(configs, partial(CostTable, arrays=arrays))
         terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
         hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
         count = len(configs)
@@ -75,6 +80,28 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    def __getitem__(self, rows: slice) -> Self:
+        """The features of some of the configs."""
+        parts = (self.vectors[rows], self.totals[rows], self.terms[rows], self.hints[rows])
+        return type(self)(*parts, self.term_names, self.hint_names)
+
+    def with_hints(self, hints: Columns) -> Self:
+        """The features with more hints, columns of shape (n,)."""
+        table = np.column_stack([self.hints, *hints.values()])
+        return replace(self, hints=table, hint_names=(*self.hint_names, *hints))
+
+    def without(self, names: re.Pattern[str]) -> Self:
+        """The features without the terms and hints in whose names the pattern occurs."""
+        terms = [index for index, name in enumerate(self.term_names) if not names.search(name)]
+        hints = [index for index, name in enumerate(self.hint_names) if not names.search(name)]
+        return replace(
+            self,
+            terms=self.terms[:, terms],
+            hints=self.hints[:, hints],
+            term_names=tuple(self.term_names[index] for index in terms),
+            hint_names=tuple(self.hint_names[index] for index in hints),
+        )
 
 
 def end_features(configs: Sequence[BlockConfig]) -> Array:

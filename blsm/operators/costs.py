@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from blsm.errors import FitError
+from blsm.operators.arrays import ArrayCosts
 from blsm.operators.graph import Operator, OperatorGraph
 
 #: Costs count float32; a device of another precision moves a fixed share of it, which a fit absorbs.
@@ -14,12 +18,14 @@ BYTES_PER_ELEMENT = 4
 #: Matrix kernels work on tiles of pixels x channels, and a started tile costs as much as a full one. Which tile a
 #: device has is not known beforehand: the fit chooses among these (Arm NEON 4x8 to 6x16, AVX512 7x32, and in between).
 TILES = ((1, 16), (4, 8), (6, 16), (7, 32), (8, 16))
-#: Tensors of more channels than these take shorter bursts to read and write.
-BURSTS = (16, 32)
-#: Multiply-accumulates in the time of moving an element: beyond it an operator waits for memory.
-BALANCES = (16, 64)
 #: Sizes of caches, bytes: activations beyond them cost more to move.
 CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
+
+#: Terms and hints that only some hardware needs: a processor's vectors and caches, and a matrix array.
+PROCESSOR_COSTS = re.compile(r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.padded")
+ARRAY_COSTS = re.compile(r"\.array\.")
+#: What earlier versions counted under these names is counted no more.
+_RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
 
 #: Totals over a block.
 TOTALS = ("macs", "params", "bytes", "output_height", "output_width", "output_channels")
@@ -59,6 +65,12 @@ def total_params(graph: OperatorGraph) -> Any:
     return sum(params(op, graph.inputs_of(op)) for op in graph.operators)
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raises FitError where names of terms include such that are counted no more: they would cost nothing."""
+    if retired := [name for name in names if _RETIRED.search(name)]:
+        raise FitError(f"it was fitted on costs that this blsm no longer counts ({', '.join(retired)}): fit it again")
+
+
 class CostTable:
     """The costs of n configs that share one structure.
 
@@ -70,9 +82,10 @@ class CostTable:
 
     Args:
         graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).
+        arrays: include what an array of multipliers makes of it, see `blsm.operators.arrays`.
     """
 
-    def __init__(self, graph: OperatorGraph) -> None:
+    def __init__(self, graph: OperatorGraph, arrays: bool = True) -> None:
         self.terms: Columns = {"constant": 1.0}
         self.hints: Columns = {}
         total_bytes: Any = 0
@@ -103,6 +116,10 @@ class CostTable:
         height, width, channels = (1, 1, *graph.output_shape)[-3:]
         values = (total_macs(graph), total_params(graph), total_bytes, height, width, channels)
         self.totals: Columns = dict(zip(TOTALS, values, strict=True))
+        if arrays:
+            costs = ArrayCosts(graph)
+            self.terms |= costs.terms
+            self.hints |= costs.hints
 
     def _add(self, name: str, amount: Any) -> None:
         self.terms[name] = self.terms.get(name, 0) + amount
@@ -117,14 +134,6 @@ class CostTable:
         self._add(f"{role}.pixels", pixels)
         self._add(f"{role}.weights", channels * kernel**2)
         self._add(f"{role}.input", elements_in)
-        self._add(f"{role}.cells", _cells(op) * _rounded(kernel**2, 4))
-        self._add(f"{op.role}.channels", channels)
-        if inputs[0].kind == "input":
-            # Nothing before it brings the image into the layout that suits it.
-            self._add(f"{op.role}.entry", elements_in)
-            self._add(f"{op.role}.entry_rows", elements_in * kernel / strides)
-            for burst in BURSTS:
-                self._add(f"{op.role}.entry_beyond_{burst}", elements_in * (channels > burst))
         self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
         self._hint(op, **{f"channels_{size}": _rounded(channels, size) / channels for size in (8, 16, 32, 64)})
 
@@ -150,39 +159,15 @@ class CostTable:
             return
         self._add(f"{role}.input", moved_in)
         self._add(f"{role}.output", moved_out)
-        self._add(f"{role}.columns", columns)
-        self._add_cells(op, inputs, role)
         for tile_rows, tile_columns in TILES:
             tiles = -(-rows // tile_rows) * -(-columns // tile_columns)
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
         self._hint(op, **{f"rows_{size}": _rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
 
-    def _add_cells(self, op: Operator, inputs: list[Operator], role: str) -> None:
-        """Work in an NPU's cells, with an operator's reading and writing beside it."""
-        depth, columns, area = inputs[0].shape[-1], op.shape[-1], op.attributes["kernel_size"] ** 2
-        elements_in, elements_out = math.prod(inputs[0].shape), math.prod(op.shape)
-        # Either whole kernels over 32 channels of input, or a quarter of a kernel over 8.
-        cells = _cells(op) * np.minimum(_rounded(depth, 32) * area, _rounded(depth, 8) * _rounded(area, 4))
-        self._add(f"{role}.cells", cells)
-        for burst in BURSTS:
-            self._add(f"{role}.input_beyond_{burst}", elements_in * (depth > burst))
-            self._add(f"{role}.output_beyond_{burst}", elements_out * (columns > burst))
-        # The input is read again for each slice of output channels; short bursts take four times as long.
-        moved = elements_in * -(-columns // 64) * (1 + 3 * (depth > 32)) + elements_out * (1 + 3 * (columns > 32))
-        self._add(f"{role}.moved", moved)
-        for balance in BALANCES:
-            self._add(f"{role}.balance_{balance}", np.maximum(cells, balance * moved))
-
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():
             self.hints[f"{op.role}.{name}"] = value
-
-
-def _cells(op: Operator) -> Any:
-    """Outputs of an operator, with 2x2 pixels x 16 channels rounded up."""
-    height, width, channels = op.shape
-    return _rounded(height, 2) * _rounded(width, 2) * _rounded(channels, 16)
 
 
 def _rounded(value: Any, multiple: int) -> Any:

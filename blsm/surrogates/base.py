@@ -13,6 +13,7 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.features import Features
+from blsm.operators.costs import check_names
 
 #: What a regressor may see of a block: its config vector alone, as in the paper, or its analytic costs too.
 FEATURES = ("vector", "costs")
@@ -91,7 +92,11 @@ class Regressor(ABC):
     @classmethod
     @abstractmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
+        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else.
+
+        Raises:
+            FitError: it was fitted on costs that are counted no more.
+        """
 
     def _inputs(self, features: Features) -> Array:
         """What a regressor without a base sees, shape (n, inputs); the first ones are the config vector."""
@@ -108,6 +113,7 @@ class Regressor(ABC):
         """A regressor that sees what `_inputs_to_files` said."""
         data = json.loads(files[_INPUTS])
         regressor = cls(data["features"])
+        check_names(data["terms"])
         regressor.term_names, regressor.hint_names = tuple(data["terms"]), tuple(data["hints"])
         return regressor
 

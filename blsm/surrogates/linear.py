@@ -25,8 +25,8 @@ class Linear(Regressor):
     """tau = exp(W c + b) by gradient descent in batches of 64 at a learning rate of 0.01.
 
     The loss is half the mean squared error of the logarithm of latency: the activation then makes the loss convex, and
-    fast blocks count as much as slow ones. Inputs are standardised. The validation set decides how many epochs it
-    takes.
+    fast blocks count as much as slow ones. Inputs are standardised; where they are so many that a step of this size
+    could overshoot, it is shorter. The validation set decides how many epochs it takes.
 
     Attributes:
         weights: of the standardised inputs, shape (inputs,).
@@ -44,7 +44,7 @@ class Linear(Regressor):
 
     def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
         inputs, target = self._inputs(features), np.log(latency_ms)
-        self._scaling = Scaling.of(inputs[:train_count], features.vectors.shape[1])
+        self._scaling = Scaling.of(inputs, features.vectors.shape[1])
         scaled = self._scaling(inputs)
         train, held_out = slice(train_count), slice(train_count, None)
         epochs = self._descend(scaled[train], target[train], seed, (scaled[held_out], target[held_out]))
@@ -61,14 +61,17 @@ class Linear(Regressor):
         """Gradient descent from zero weights; returns the epoch after which the validation loss was least."""
         rng = np.random.default_rng(seed)
         self.weights, self.bias = np.zeros(inputs.shape[1]), float(target.mean())
+        lengths = np.square(inputs).sum(axis=1)
         best, best_epoch = np.inf, 0
         for epoch in range(1, most_epochs + 1):
             order = rng.permutation(len(inputs))
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
                 error = inputs[rows] @ self.weights + self.bias - target[rows]
-                self.weights -= _LEARNING_RATE * (error @ inputs[rows]) / len(rows)
-                self.bias -= _LEARNING_RATE * float(error.mean())
+                # The loss curves at most as much as the inputs' mean squared length: a longer step might raise it.
+                rate = min(_LEARNING_RATE, 1 / (1 + lengths[rows].mean()))
+                self.weights -= rate * (error @ inputs[rows]) / len(rows)
+                self.bias -= rate * float(error.mean())
             if validation is not None:
                 loss = float(np.square(validation[0] @ self.weights + self.bias - validation[1]).mean())
                 if loss < best:

@@ -11,6 +11,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.errors import FitError
 from blsm.features import Features
+from blsm.operators.costs import check_names
 from blsm.surrogates.base import Regressor, to_json
 
 #: No block is faster than this, milliseconds: it keeps logarithms of predictions finite.
@@ -64,6 +65,7 @@ class Roofline(Regressor):
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         weights = json.loads(files["roofline.json"])
+        check_names(weights)
         base = cls()
         base.term_names = tuple(weights)
         base.weights = np.array([float(weight) for weight in weights.values()])

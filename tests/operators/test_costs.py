@@ -5,8 +5,9 @@ import math
 import pytest
 
 import blsm
+from blsm.errors import FitError
 from blsm.operators import trace
-from blsm.operators.costs import CostTable
+from blsm.operators.costs import ARRAY_COSTS, CostTable, check_names
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
 
@@ -56,29 +57,15 @@ def test_padding_to_tiles_shows_in_the_hints() -> None:
     assert hints["conv.rows_7"] == pytest.approx(14 / 8)
 
 
-def test_an_npu_works_in_cells_of_pixels_and_channels() -> None:
-    def cells(depth: int, kernel_size: int) -> float:
-        table = CostTable(trace(lambda x: x.conv(24, kernel_size), (5, 4, depth)))
-        return float(table.terms[f"conv.{'1x1' if kernel_size == 1 else 'kxk'}.cells"])
-
-    outputs = 6 * 4 * 32  # 5 x 4 pixels x 24 channels, rounded up to 2 x 2 x 16
-    assert cells(32, 3) == outputs * 32 * 9  # whole kernels
-    assert cells(8, 3) == outputs * 8 * 12  # quarters of kernels
-    assert cells(8, 1) == outputs * 32  # either way
+def test_costs_of_arrays_can_be_left_out() -> None:
+    graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
+    whole, without = CostTable(graph), CostTable(graph, arrays=False)
+    for kind in ("terms", "hints"):
+        names = getattr(whole, kind).keys()
+        assert getattr(without, kind).keys() == {name for name in names if not ARRAY_COSTS.search(name)} < names
 
 
-def test_an_operator_that_waits_for_memory_takes_as_long_as_the_memory() -> None:
-    balance = CostTable(trace(lambda x: x.conv(256, 1), (8, 8, 8))).terms
-    moved = 8 * 8 * 8 * 4 + 8 * 8 * 256 * 4  # read for each 64 channels of output; written in short bursts
-    assert balance["conv.1x1.moved"] == moved
-    assert balance["conv.1x1.balance_16"] == max(moved * 16, balance["conv.1x1.cells"])
-    assert balance["conv.1x1.balance_64"] == moved * 64 > balance["conv.1x1.cells"]
-
-
-def test_only_the_first_operator_of_a_block_reads_what_comes_from_outside() -> None:
-    values = {"height": 8, "width": 8, "in_channels": 24, "filters": 16, "kernel_size": 3, "strides": 1}
-    family = blsm.block_family("mbconv")
-    first, inner = (CostTable(family.config(**values, expand_ratio=ratio).graph()).terms for ratio in (1, 2))
-    assert first["depthwise_conv.entry"] == first["depthwise_conv.entry_beyond_16"] == 8 * 8 * 24
-    assert first["depthwise_conv.entry_beyond_32"] == 0
-    assert not any("entry" in name for name in inner)
+def test_names_that_are_counted_no_more_are_refused() -> None:
+    check_names(["constant", "project.1x1.macs", "project.array.work"])
+    with pytest.raises(FitError, match=r"no longer counts \(project.1x1.balance_16\): fit it again"):
+        check_names(["constant", "project.1x1.balance_16"])
