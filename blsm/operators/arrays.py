@@ -126,7 +126,8 @@ class ArrayCosts:
         self._add(op.role, tiles=tiles, set_up=tile.channels, set_ups=tiles * tile.channels)
         # Memory on the chip is somewhat faster.
         moved = outside + 0.75 * inside
-        self._add(op.role, **{f"wait_{balance}": np.maximum(work, balance * moved) for balance in BALANCES})
+        waits = {f"wait_{balance}": np.maximum(work + balance * ends, balance * moved) for balance in BALANCES}
+        self._add(op.role, **waits)
         hints = {"pixels": tile.height * tile.width, "channels": tile.channels, "tiles": tiles}
         hints |= {"work": work / moved, "ends": ends / moved}
         self.hints |= {f"{op.role}.array.{name}": value for name, value in hints.items()}

@@ -63,9 +63,10 @@ def test_short_bursts_waste_what_is_read_and_written_outside() -> None:
 
 
 def test_the_slower_of_work_and_moving_decides() -> None:
-    costs = _conv((8, 8, 64), 16, 7)
-    assert costs["wait_16"] == costs["work"] > 16 * costs["outside"]
-    assert costs["wait_64"] == 64 * costs["outside"] > costs["work"]
+    busy, waiting = _conv((8, 8, 64), 16, 7), _conv((8, 8, 8), 256)
+    # Nothing overlaps with the first inputs and the last outputs.
+    assert busy["wait_16"] == busy["work"] + 16 * busy["ends"] > 16 * busy["outside"]
+    assert waiting["wait_64"] == 64 * waiting["outside"] > waiting["work"] + 64 * waiting["ends"]
 
 
 def test_what_stays_between_operators_is_on_the_chip() -> None:
