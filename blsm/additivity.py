@@ -1,8 +1,7 @@
-"""How well the blocks of a device add up to networks, alone or with the boundaries between them.
+"""How well the blocks of a device add up to networks, isolated or each where it follows another one.
 
-What joining two blocks adds to the sum of both, or saves, is a boundary cost: an isolated block fetches its input from
-where a network never puts it, converts its layout, and fuses with nothing. It is known from the pair of both blocks,
-measured joined and one by one.
+An isolated block fetches its input from where a network never puts it, converts its layout, and fuses with nothing.
+What it adds where it follows another block is known from the pair of both, less the first one alone.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.profiles import DISPATCH_PROBE, Chain
 
-#: How a network is added up: from isolated blocks alone, or from blocks and the boundaries in their chain.
+#: How a network is added up: from isolated blocks, or from what each block adds in its chain.
 CONTEXTS = ("isolated", "chain")
 #: Networks below this many say little about a standard deviation.
 LEAST_NETWORKS = 6
 #: What counts as a network; a shorter chain is a part of one.
 LEAST_BLOCKS = 3
-#: Boundaries take twice the measurements: they must lower the deviation by this much to be worth it.
+#: Pairs take twice the measurements: they must lower the deviation by this much to be worth it.
 _WORTH = 0.015
 
 
@@ -81,7 +80,7 @@ class Additivity:
 
     @property
     def context(self) -> str:
-        """The context to profile in: `isolated`, unless networks add up clearly better with boundaries."""
+        """The context to profile in: `isolated`, unless networks add up clearly better in chains."""
         least = min(sums.deviation for sums in self.sums.values())
         return next(name for name in CONTEXTS if name in self.sums and self.sums[name].deviation <= least + _WORTH)
 
@@ -105,21 +104,12 @@ def block_latencies(measured: Mapping[Chain, float]) -> dict[BlockConfig, float]
     return {chain[0]: latency_ms for chain, latency_ms in measured.items() if len(chain) == 1}
 
 
-def boundary_costs(measured: Mapping[Chain, float]) -> dict[Chain, float]:
-    """The boundary costs that measured chains tell.
-
-    Args:
-        measured: chain -> milliseconds; the dispatch probe must be among them.
-
-    Returns:
-        Pair of blocks -> milliseconds, below 0 where joining them saves time: of each pair that was measured joined
-        and one by one.
-    """
-    dispatch_ms = measured[DISPATCH_PROBE]
+def added_latencies(measured: Mapping[Chain, float]) -> dict[Chain, float]:
+    """What blocks add where they follow another one: pair of blocks -> milliseconds more than the first one alone."""
     return {
-        chain: latency_ms - measured[chain[:1]] - measured[chain[1:]] + dispatch_ms
+        chain: latency_ms - measured[chain[:1]]
         for chain, latency_ms in measured.items()
-        if len(chain) == 2 and chain[:1] in measured and chain[1:] in measured
+        if len(chain) == 2 and chain[:1] in measured
     }
 
 
@@ -134,7 +124,7 @@ def parts(networks: Iterable[Chain], context: str) -> list[Chain]:
 
 
 def judge(measured: Mapping[Chain, float]) -> Additivity:
-    """Judges how measured blocks and boundaries add up to measured networks.
+    """Judges how measured blocks and pairs of them add up to measured networks.
 
     Args:
         measured: chain -> milliseconds, the dispatch probe among them. A network counts in a context where all its
@@ -164,9 +154,8 @@ def judge(measured: Mapping[Chain, float]) -> Additivity:
 
 def _sum(network: Chain, context: str, measured: Mapping[Chain, float]) -> float:
     """The sum of a network's measured parts, milliseconds."""
-    dispatch_ms = measured[DISPATCH_PROBE]
-    total_ms = dispatch_ms + sum(max(0.0, measured[(config,)] - dispatch_ms) for config in network)
     if context == "isolated":
-        return total_ms
-    costs_ms = boundary_costs({part: measured[part] for part in parts([network], context)})
-    return total_ms + sum(costs_ms[pair] for pair in pairwise(network))
+        dispatch_ms = measured[DISPATCH_PROBE]
+        return dispatch_ms + sum(max(0.0, measured[(config,)] - dispatch_ms) for config in network)
+    added_ms = added_latencies({part: measured[part] for part in parts([network], context)})
+    return measured[network[:1]] + sum(added_ms[pair] for pair in pairwise(network))

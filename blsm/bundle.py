@@ -22,15 +22,15 @@ from blsm.intervals import normal_scores
 from blsm.latency_model import BlockSurrogate, LatencyModel
 from blsm.profiles import Fingerprint
 from blsm.surrogates import regressor_class
-from blsm.surrogates.boundary import BoundarySurrogate
+from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
 SCHEMA = 3
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
-#: Folder of the boundary surrogate's files; no block family can have this name.
-_BOUNDARY = "(boundary)"
+#: Folder of the joined surrogates' files.
+_JOINED = "joined"
 #: Nothing in a bundle is larger: a zip can claim to hold any amount.
 _LARGEST_MEMBER = 256 << 20
 
@@ -57,8 +57,8 @@ def save(model: LatencyModel, path: str | Path) -> None:
             "domain": {name: domain.to_json() for name, domain in surrogate.domain.items()},
             "metrics": dict(surrogate.metrics),
         }
-    boundary = {} if model.boundary is None else model.boundary.to_files()
-    members |= {f"{_BOUNDARY}/{name}": content for name, content in boundary.items()}
+    joined = {family: surrogate.to_files() for family, surrogate in model.joined.items()}
+    members |= {f"{_JOINED}/{family}/{name}": file for family, files in joined.items() for name, file in files.items()}
     manifest = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -67,7 +67,7 @@ def save(model: LatencyModel, path: str | Path) -> None:
         "fingerprint": model.fingerprint.to_json(),
         "dispatch_ms": model.dispatch_ms,
         "network_scores": list(model.network_scores),
-        "boundary": list(boundary),
+        "joined": {family: list(files) for family, files in joined.items()},
         "additivity": model.additivity.to_json() if model.additivity is not None else None,
         "calibration": model.calibration.to_json() if model.calibration is not None else None,
         "surrogates": surrogates,
@@ -157,8 +157,8 @@ def _from_schema_1(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
 
 
 def _from_schema_2(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
-    """Schema 2 knew no boundaries: its sums of blocks that were timed in chains stay what they were."""
-    manifest["boundary"] = []
+    """Schema 2 knew no joined blocks: its sums of blocks that were timed in chains stay what they were."""
+    manifest["joined"] = {}
 
 
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
@@ -190,9 +190,10 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
         surrogates,
         float(manifest["dispatch_ms"]),
         tuple(map(float, manifest["network_scores"])),
-        BoundarySurrogate.from_files({name: members[f"{_BOUNDARY}/{name}"] for name in manifest["boundary"]})
-        if manifest["boundary"]
-        else None,
+        {
+            family: JoinedSurrogate.from_files({name: members[f"{_JOINED}/{family}/{name}"] for name in names})
+            for family, names in manifest["joined"].items()
+        },
         None if additivity is None else Additivity.from_json(additivity),
         None if calibration is None else Calibration.from_json(calibration),
     )

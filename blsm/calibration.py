@@ -25,6 +25,8 @@ _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
+#: Networks beyond this many standard deviations, estimated by the median, count less.
+_HUBER, _REWEIGHTINGS = 1.5, 10
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
     Ridge regression on relative errors, shrunk towards no correction at all; how strongly is chosen by leaving out one
-    network at a time (Allen 1974, PRESS). The conformal scores come from the networks left out as well, so that
-    intervals know what calibration can't mend (the jackknife; Barber et al. 2021, Section 1).
+    network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively reweighted: one
+    that a runtime treats in another way than its likes must not bend the correction of all. The conformal scores come
+    from the networks left out as well, so that intervals know what calibration can't mend (the jackknife; Barber et al.
+    2021, Section 1).
 
     Args:
         model: the model; an earlier calibration of it is replaced.
@@ -95,10 +99,18 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     relative = np.column_stack([total_ms, added_ms, counts * unit_ms]) / target_ms[:, None]
     missing = 1 - (model.dispatch_ms + total_ms) / target_ms
     prior = np.array([_SHARED, *[_OWN] * len(families), _EACH])
-    noise = min(_NOISES, key=lambda candidate: np.square(_left_out(relative * prior, missing, candidate)).mean())
-    shared, *own, each = prior * _ridge(relative * prior, missing, noise)
-    # 1 - predicted / measured of each network, predicted from the others.
-    errors = _left_out(relative * prior, missing, noise)
+    weights = np.ones(len(networks))
+    for _ in range(_REWEIGHTINGS):
+        inputs, target = relative * prior * weights[:, None], missing * weights
+        squares = [np.square(_left_out(inputs, target, candidate)).mean() for candidate in _NOISES]
+        noise = _NOISES[int(np.argmin(squares))]
+        solution = prior * _ridge(inputs, target, noise)
+        # 1 - predicted / measured of each network, predicted from the others.
+        errors = _left_out(inputs, target, noise) / weights
+        stray = np.abs(missing - relative @ solution)
+        limit = _HUBER * 1.4826 * max(float(np.median(stray)), 1e-6)
+        weights = np.sqrt(limit / np.maximum(stray, limit))
+    shared, *own, each = solution
     calibration = Calibration(
         {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
         1 + shared,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from blsm._types import Array
-from blsm.additivity import Additivity, block_latencies, boundary_costs, judge
+from blsm.additivity import Additivity, added_latencies, block_latencies, judge
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.intervals import log_errors
@@ -16,13 +17,14 @@ from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
-from blsm.surrogates.boundary import BoundarySurrogate
+from blsm.surrogates.joined import LEAST_SHARE, JoinedSurrogate, Pair
 
 #: Fewer profiles of a family, or pairs of blocks, say nothing: a sixth of them is for testing.
 LEAST_PROFILES = 30
 #: The context that the verdict on additivity recommends.
 AUTO = "auto"
 _TEST_SHARE = _VALIDATION_SHARE = 0.15
+_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def fit_latency_model(
     families: Sequence[str] | None = None,
     progress: Callable[[str], None] = lambda family: None,
 ) -> LatencyModel:
-    """Fits one surrogate per block family on the profiles of a device, and in chains one of their boundaries.
+    """Fits one surrogate per block family on the profiles of a device, and in chains one of its blocks after others.
 
     Hyperparameters are chosen on the validation split and the figures come from the test split, which the fitted
     regressor has not seen.
@@ -62,8 +64,8 @@ def fit_latency_model(
         device: name of the device.
         regressor: name of the regressor.
         features: what it sees, `vector` or `costs`; its default if None.
-        context: how networks are to be added up: from `isolated` blocks, from blocks and boundaries in a `chain`, or as
-            the verdict on additivity in the store says, `auto`; without a verdict, with boundaries if there are pairs.
+        context: how networks are to be added up: from `isolated` blocks, from what blocks add in a `chain`, or as the
+            verdict on additivity in the store says, `auto`; without a verdict, in chains if there are pairs.
         seed: of the split and the regressor.
         families: the families to fit; all that were profiled if None.
         progress: called with each family before it is fitted.
@@ -83,11 +85,11 @@ def fit_latency_model(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
     additivity = verdict(measured)
-    costs_ms = boundary_costs(measured)
+    pairs = _pairs(measured)
     if context == AUTO and additivity is not None:
         context = additivity.context
     elif context == AUTO:
-        context = "isolated" if len(costs_ms) < LEAST_PROFILES else "chain"
+        context = "chain" if pairs else "isolated"
     blocks: dict[str, dict[BlockConfig, float]] = {}
     for config, latency_ms in block_latencies(measured).items():
         blocks.setdefault(config.family, {})[config] = latency_ms
@@ -107,26 +109,60 @@ def fit_latency_model(
                 f"{count} profiles of {family} on {device} are too few to fit, {LEAST_PROFILES} are the least; run "
                 f"`{command} --samples {10 * LEAST_PROFILES}`"
             )
-    if context == "chain" and len(costs_ms) < LEAST_PROFILES:
+    if context == "chain" and not pairs.keys() & set(wanted):
         raise FitError(
-            f"{len(costs_ms)} pairs of blocks on {device} were measured joined and one by one, too few to fit "
-            f"boundaries, {LEAST_PROFILES} are the least; run `blsm profile --block {','.join(wanted)} --device "
-            f"{device} --context chain --store {store.path}`, or fit with --context isolated"
+            f"no family has {LEAST_PROFILES} pairs of blocks on {device} that were measured joined and one by one; run "
+            f"`blsm profile --block {','.join(wanted)} --device {device} --context chain --store {store.path}`, or fit "
+            "with --context isolated"
         )
-    surrogates = {}
+    surrogates, joined = {}, {}
     for family in wanted:
         progress(family)
-        surrogates[family] = _fit_family(make() if features is None else make(features), blocks[family], seed)
-    boundary = None
-    if context == "chain":
-        pairs = list(costs_ms)
-        boundary = BoundarySurrogate.fit(
-            [(before, after) for before, after in pairs],
-            np.array([costs_ms[pair] for pair in pairs]),
-            np.array([measured[pair] for pair in pairs]),
+        new = partial(make) if features is None else partial(make, features)
+        surrogates[family] = _fit_family(new(), blocks[family], seed)
+        if context == "chain" and family in pairs:
+            alone_ms = _predicted_unseen(new, blocks[family], seed)
+            known = [pair for pair in pairs[family] if pair[1] in alone_ms]
+            joined[family] = JoinedSurrogate.fit(
+                known,
+                np.array([pairs[family][pair] for pair in known]),
+                np.array([alone_ms[pair[1]] for pair in known]),
+                seed,
+            )
+    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, joined=joined, additivity=additivity)
+
+
+def _pairs(measured: Mapping[Chain, float]) -> dict[str, dict[Pair, float]]:
+    """Family -> pairs whose second block is of it -> what that adds, milliseconds; families with enough of them."""
+    found: dict[str, dict[Pair, float]] = {}
+    for (before, after), added_ms in added_latencies(measured).items():
+        if (after,) in measured and added_ms > LEAST_SHARE * measured[before, after]:
+            found.setdefault(after.family, {})[before, after] = added_ms
+    return {family: pairs for family, pairs in found.items() if len(pairs) >= LEAST_PROFILES}
+
+
+def _predicted_unseen(
+    new: Callable[[], Regressor], measured: Mapping[BlockConfig, float], seed: int
+) -> dict[BlockConfig, float]:
+    """The latency of each block, milliseconds, predicted by a regressor that was fitted without it."""
+    configs, latency_ms = list(measured), np.array(list(measured.values()))
+    order = np.random.default_rng(seed).permutation(len(configs))
+    found: dict[BlockConfig, float] = {}
+    for fold in range(_FOLDS):
+        unseen = order[fold::_FOLDS]
+        rest = order[~np.isin(order, unseen)]
+        regressor, count = new(), round((1 - _VALIDATION_SHARE) * len(rest))
+        train, validation = rest[:count], rest[count:]
+        regressor.fit(
+            [configs[index] for index in train],
+            latency_ms[train],
+            [configs[index] for index in validation],
+            latency_ms[validation],
             seed,
         )
-    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, boundary=boundary, additivity=additivity)
+        chosen = [configs[index] for index in unseen]
+        found.update(zip(chosen, regressor.predict(chosen).tolist(), strict=True))
+    return found
 
 
 def verdict(measured: Mapping[Chain, float]) -> Additivity | None:

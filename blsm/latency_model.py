@@ -21,7 +21,7 @@ from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
 from blsm.surrogates import Regressor
-from blsm.surrogates.boundary import BoundarySurrogate
+from blsm.surrogates.joined import JoinedSurrogate
 
 if TYPE_CHECKING:
     import keras
@@ -118,7 +118,7 @@ class BlockSurrogate:
         return max(_EXTRAPOLATION_FACTOR * known, _EXTRAPOLATION_DEVIATION * normal_quantile(level))
 
 
-#: A block of a network and the block whose output it reads, if their boundary is known to cost or save something.
+#: A block of a network, and the block whose output it reads where that is known to matter.
 _Link = tuple[BlockConfig | None, BlockConfig]
 
 
@@ -132,8 +132,8 @@ class LatencyModel:
     """Block surrogates of one device; predicts any network made of their blocks.
 
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
-    tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, the costs of the boundaries between them are
-    part of the sum, each counted with the block that follows. A calibration corrects what each block adds.
+    tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, a block that follows another one adds what the
+    joined surrogate of its family says. A calibration corrects what each block adds.
 
     Attributes:
         device: name of the device.
@@ -142,7 +142,8 @@ class LatencyModel:
         dispatch_ms: the dispatch cost c0, milliseconds.
         network_scores: `network_score` of networks that nothing in this model was fitted on, for their intervals; with
             none, an interval combines the deviations of the blocks as if they were normal.
-        boundary: predicts what joining two blocks adds or saves; None where isolated blocks add up.
+        joined: block family -> surrogate of what its blocks add where they follow another; none where isolated blocks
+            add up.
         additivity: how measured blocks of this device add up, if `blsm additivity` has judged it.
         calibration: the correction of sums, if the model was calibrated.
     """
@@ -152,17 +153,17 @@ class LatencyModel:
     surrogates: Mapping[str, BlockSurrogate]
     dispatch_ms: float
     network_scores: tuple[float, ...] = ()
-    boundary: BoundarySurrogate | None = None
+    joined: Mapping[str, JoinedSurrogate] = field(default_factory=dict)
     additivity: Additivity | None = None
     calibration: Calibration | None = None
     _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _joined: dict[_Link, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _links_ms: dict[_Link, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: dict[float, dict[_Link, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def context(self) -> str:
         """How it adds networks up, one of `blsm.additivity.CONTEXTS`."""
-        return "isolated" if self.boundary is None else "chain"
+        return "chain" if self.joined else "isolated"
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies of isolated blocks, the dispatch cost included.
@@ -213,9 +214,8 @@ class LatencyModel:
             raise DomainError("a network needs at least one block")
         if not networks:
             return np.empty(0)
-        blocks = list(chain.from_iterable(networks))
-        boundaries_ms = self._boundary_costs(list(chain.from_iterable(map(self._links, networks))))
-        added_ms = self._added(blocks, self._predict_once(blocks), boundaries_ms)
+        links = list(chain.from_iterable(map(self._links, networks)))
+        added_ms = self._corrected(links, self._added_once(links))
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
@@ -297,24 +297,42 @@ class LatencyModel:
 
     def _links(self, blocks: Sequence[BlockConfig]) -> list[_Link]:
         """Each block with the one that it is joined to."""
-        if self.boundary is None:
+        if not self.joined:
             return [(None, config) for config in blocks]
         return [
-            (before if before is not None and before.output_shape == config.input_shape else None, config)
+            (before if self._is_joined(before, config) else None, config)
             for before, config in zip((None, *blocks), blocks, strict=False)
         ]
 
-    def _boundary_costs(self, links: Sequence[_Link]) -> Array:
-        """The costs of blocks' boundaries to what they are joined to, milliseconds, shape (len(links),)."""
-        known = self._joined
-        joined = [(before, config) for before, config in dict.fromkeys(links) if before is not None]
-        if self.boundary is None or not joined:
-            return np.zeros(len(links))
+    def _is_joined(self, before: BlockConfig | None, config: BlockConfig) -> bool:
+        return before is not None and config.family in self.joined and before.output_shape == config.input_shape
+
+    def _added(self, links: Sequence[_Link], isolated_ms: Array) -> Array:
+        """What blocks of these isolated latencies add to a network, not corrected; milliseconds."""
+        added_ms: Array = np.maximum(isolated_ms - self.dispatch_ms, 0.0)
+        for family, surrogate in self.joined.items():
+            pairs = [(before, config) for before, config in links if before is not None and config.family == family]
+            if pairs:
+                members = [i for i, (before, config) in enumerate(links) if before and config.family == family]
+                added_ms[members] = surrogate.predict(pairs, isolated_ms[members])
+        return added_ms
+
+    def _added_once(self, links: Sequence[_Link]) -> Array:
+        """As `_added`, but a link that comes up again is not predicted again."""
+        isolated_ms = self._predict_once([config for _, config in links])
+        if not self.joined:
+            return self._added(links, isolated_ms)
+        known = self._links_ms
         if len(known) > _CACHE_SIZE:
             known.clear()
-        if new := [pair for pair in joined if pair not in known]:
-            known.update(zip(new, self.boundary.predict(new).tolist(), strict=True))
-        return np.array([known.get(link, 0.0) for link in links])
+        places = {link: place for place, link in enumerate(links) if link not in known}
+        new = list(places)
+        known.update(zip(new, self._added(new, isolated_ms[list(places.values())]).tolist(), strict=True))
+        return np.array([known[link] for link in links])
+
+    def _corrected(self, links: Sequence[_Link], added_ms: Array) -> Array:
+        """What blocks add to a network after calibration, milliseconds."""
+        return added_ms if self.calibration is None else self.calibration.apply([c for _, c in links], added_ms)
 
     def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
         """What each of the blocks adds, with its interval; predicts those that are not in the cache yet."""
@@ -325,44 +343,39 @@ class LatencyModel:
         if len(cache) + len(new) > _CACHE_SIZE:
             cache.clear()
             new = list(dict.fromkeys(links))
-        configs = [config for _, config in new]
-        margins: dict[tuple[str, bool], float] = {}
-        in_domain = [contains(self._surrogate(config.family).domain, config.to_dict()) for config in configs]
-        deviations, factors = [], []
-        for config, inside in zip(configs, in_domain, strict=True):
-            surrogate = self._surrogate(config.family)
-            deviation = surrogate.deviation
-            if not inside:
-                deviation = max(_EXTRAPOLATION_FACTOR * deviation, _EXTRAPOLATION_DEVIATION)
+        isolated_ms = self.predict([config for _, config in new])
+        added_ms = self._added(new, isolated_ms)
+        spreads: dict[tuple[str, bool, bool], tuple[float, float]] = {}
+        in_domain, deviations, factors, sizes_ms = [], [], [], []
+        for (before, config), block_ms, size_ms in zip(new, isolated_ms.tolist(), added_ms.tolist(), strict=True):
+            inside = contains(self._surrogate(config.family).domain, config.to_dict())
+            kind = config.family, before is not None, inside
+            if kind not in spreads:
+                spreads[kind] = self._spread(*kind, level)
+            deviation, factor = spreads[kind]
+            in_domain.append(inside)
             deviations.append(deviation)
-            kind = config.family, inside
-            if kind not in margins:
-                margins[kind] = math.exp(surrogate.margin(level, inside))
-            factors.append(margins[kind])
-        latency_ms, boundaries_ms, spread = self.predict(configs), self._boundary_costs(new), np.array(factors)
-        bounds_ms = (latency_ms, latency_ms / spread, latency_ms * spread)
-        added = zip(*(self._added(configs, bound_ms, boundaries_ms).tolist() for bound_ms in bounds_ms), strict=True)
-        deviations_ms = np.hypot(np.array(deviations) * latency_ms, self._boundary_deviations(new, latency_ms))
-        for link, (added_ms, low_ms, high_ms), inside, deviation_ms in zip(
-            new, added, in_domain, deviations_ms.tolist(), strict=True
+            factors.append(factor)
+            # An isolated block is as uncertain as all of its latency, the dispatch cost included.
+            sizes_ms.append(block_ms if before is None else size_ms)
+        size_ms, spread = np.array(sizes_ms), np.array(factors)
+        bounds_ms = (added_ms, added_ms - size_ms * (1 - 1 / spread), added_ms + size_ms * (spread - 1))
+        added = zip(*(self._corrected(new, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
+        for link, (added_ms_, low_ms, high_ms), inside, deviation_ms in zip(
+            new, added, in_domain, (np.array(deviations) * size_ms).tolist(), strict=True
         ):
-            cache[link] = _Cached(BlockLatency(link[1], added_ms, low_ms, high_ms, inside), deviation_ms)
+            cache[link] = _Cached(BlockLatency(link[1], added_ms_, low_ms, high_ms, inside), deviation_ms)
         return cache
 
-    def _boundary_deviations(self, links: Sequence[_Link], latency_ms: Array) -> Array:
-        """How far boundary costs may be off, milliseconds: a share of both blocks."""
-        if self.boundary is None:
-            return np.zeros(len(links))
-        joined = [index for index, (before, _) in enumerate(links) if before is not None]
-        deviations_ms = np.zeros(len(links))
-        before_ms = self._predict_once([before for before, _ in links if before is not None])
-        deviations_ms[joined] = self.boundary.deviation * (before_ms + latency_ms[joined])
-        return deviations_ms
-
-    def _added(self, configs: Sequence[BlockConfig], latency_ms: Array, boundaries_ms: Array) -> Array:
-        """What blocks of these latencies and boundaries add to a network, milliseconds."""
-        added_ms: Array = np.maximum(np.maximum(latency_ms - self.dispatch_ms, 0.0) + boundaries_ms, 0.0)
-        return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
+    def _spread(self, family: str, is_joined: bool, inside: bool, level: float) -> tuple[float, float]:
+        """Relative deviation of blocks, and the factor between their latency and the ends of its interval."""
+        surrogate = self._surrogate(family)
+        deviation, margin = surrogate.deviation, surrogate.margin(level, inside)
+        if is_joined:
+            deviation, margin = self.joined[family].deviation, max(margin, self.joined[family].margin(level))
+        if not inside:
+            deviation = max(_EXTRAPOLATION_FACTOR * deviation, _EXTRAPOLATION_DEVIATION)
+        return deviation, math.exp(margin)
 
     def _surrogate(self, family: str) -> BlockSurrogate:
         if family not in self.surrogates:

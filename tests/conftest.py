@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,8 +18,8 @@ import blsm
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
 from blsm.profiles import ProfileStore
-from blsm.surrogates.boundary import BoundarySurrogate
-from blsm.testing import fill_store
+from blsm.surrogates.joined import JoinedSurrogate
+from blsm.testing import fake_latency_ms, fill_store
 
 # The same examples every time, and no opinion on how fast the machine is.
 hypothesis.settings.register_profile(
@@ -49,11 +48,12 @@ def fake_model(fake_store: Path) -> blsm.LatencyModel:
 
 
 @pytest.fixture(scope="session")
-def boundary() -> BoundarySurrogate:
-    """Boundaries that cost 1 ns for each element between two blocks."""
+def joined() -> dict[str, JoinedSurrogate]:
+    """A device where every mbconv adds twice its isolated latency where it follows another block."""
     pairs = [pair for network in sample_networks(20, seed=1, families=["mbconv"]) for pair in pairwise(network)]
-    costs_ms = np.array([1e-6 * math.prod(after.input_shape) for _, after in pairs])
-    return BoundarySurrogate.fit(pairs, costs_ms, np.ones(len(pairs)), seed=0)
+    pairs = [pair for pair in pairs if pair[1].family == "mbconv"]
+    isolated_ms = np.array([fake_latency_ms([after]) for _, after in pairs])
+    return {"mbconv": JoinedSurrogate.fit(pairs, 2 * isolated_ms, isolated_ms, seed=0)}
 
 
 @pytest.fixture(scope="session")

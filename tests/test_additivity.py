@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from blsm.additivity import CONTEXTS, Additivity, block_latencies, boundary_costs, judge, parts
+from blsm.additivity import CONTEXTS, Additivity, added_latencies, block_latencies, judge, parts
 from blsm.errors import FitError
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
@@ -36,20 +36,20 @@ def test_parts_are_measured_once_each_and_the_probe_first() -> None:
     assert len(parts(networks[:1], "chain")) == 2 * len(networks[0])
 
 
-def test_a_boundary_costs_what_a_pair_takes_beyond_its_blocks() -> None:
+def test_what_a_block_adds_is_its_pair_less_the_first_block() -> None:
     (network,) = sample_networks(1, seed=4, families=["mbconv"])
     measured = {chain: entering_ms(chain) for chain in parts([network], "chain")}
     assert set(block_latencies(measured)) == {DISPATCH_PROBE[0], *network}
-    costs_ms = boundary_costs(measured)
-    assert len(costs_ms) == len(network) - 1
-    for (_, after), cost_ms in costs_ms.items():
-        height, width, channels = after.input_shape
-        assert cost_ms == pytest.approx(-1e-6 * height * width * channels, abs=2e-4)  # the probe's operator
+    added_ms = added_latencies(measured)
+    assert len(added_ms) == len(network) - 1
+    for (_, after), latency_ms in added_ms.items():
+        # Neither the dispatch nor fetching the input comes again.
+        assert latency_ms == pytest.approx(fake_latency_ms([after]) - fake_latency_ms([]))
 
 
-def test_a_pair_whose_blocks_were_not_both_measured_tells_no_boundary() -> None:
+def test_a_pair_whose_first_block_was_not_measured_tells_nothing() -> None:
     first, second = sample_networks(1, seed=4)[0][:2]
-    assert boundary_costs({DISPATCH_PROBE: 0.1, (first,): 1.0, (first, second): 2.0}) == {}
+    assert added_latencies({DISPATCH_PROBE: 0.1, (second,): 1.0, (first, second): 2.0}) == {}
 
 
 def test_where_blocks_add_up_isolated_ones_are_good_enough() -> None:
@@ -113,11 +113,11 @@ def test_a_fit_follows_the_verdict_in_its_store(tmp_path: Path) -> None:
     assert abs(ratios["chain"] - 1) < 0.03 < ratios["isolated"] - 1
 
 
-def test_without_a_verdict_a_fit_uses_boundaries_where_pairs_were_measured(tmp_path: Path) -> None:
+def test_without_a_verdict_a_fit_is_of_chains_where_pairs_were_measured(tmp_path: Path) -> None:
     networks = sample_networks(12, seed=5, families=["mbconv"])
     with filled(tmp_path / "pairs.db", parts(networks, "chain")) as store:
         assert fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"]).context == "chain"
     with filled(tmp_path / "blocks.db", parts(networks, "isolated")) as store:
         assert fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"]).context == "isolated"
-        with pytest.raises(FitError, match="0 pairs of blocks on fake were measured.*--context chain"):
+        with pytest.raises(FitError, match="no family has 30 pairs of blocks on fake.*--context chain"):
             fit_latency_model(store, "fake", regressor="roofline", families=["mbconv"], context="chain")

@@ -11,7 +11,7 @@ import blsm
 from blsm import bundle
 from blsm.errors import BundleError
 from blsm.hypermodels import sample_networks
-from blsm.surrogates.boundary import BoundarySurrogate
+from blsm.surrogates.joined import JoinedSurrogate
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -51,17 +51,19 @@ def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: t
     assert estimate.latency_ms == pytest.approx(expected["latency_ms"], rel=1e-12)
     assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
     assert model.network_scores == scores
-    assert model.boundary is None
+    assert model.joined == {}
 
 
-def test_boundaries_are_kept(fake_model: blsm.LatencyModel, boundary: BoundarySurrogate, tmp_path: Path) -> None:
-    joined = dataclasses.replace(fake_model, boundary=boundary)
-    blsm.save(joined, tmp_path / "joined.blsm")
+def test_joined_surrogates_are_kept(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate], tmp_path: Path
+) -> None:
+    model = dataclasses.replace(fake_model, joined=joined)
+    blsm.save(model, tmp_path / "joined.blsm")
     loaded = blsm.load(tmp_path / "joined.blsm")
     network = sample_networks(1, seed=5, families=["mbconv"])[0]
-    assert loaded.latency(network) == joined.latency(network)
+    assert loaded.latency(network) == model.latency(network)
     assert loaded.context == "chain"
-    damaged = _rewrite(tmp_path / "joined.blsm", tmp_path / "damaged.blsm", boundary=["boundary.json"])
+    damaged = _rewrite(tmp_path / "joined.blsm", tmp_path / "damaged.blsm", joined={"mbconv": ["joined.json"]})
     with pytest.raises(BundleError, match="it is damaged"):
         blsm.load(damaged)
 

@@ -4,7 +4,6 @@ import dataclasses
 import math
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import blsm
 from blsm.errors import CoverageError, DomainError
 from blsm.hypermodels import sample_networks
 from blsm.intervals import conformal_quantile
-from blsm.surrogates.boundary import BoundarySurrogate
+from blsm.surrogates.joined import JoinedSurrogate
 from blsm.testing import fake_latency_ms
 
 
@@ -37,39 +36,43 @@ def test_sums_of_blocks_are_near_the_truth(fake_model: blsm.LatencyModel) -> Non
     assert np.median(np.abs(predicted / truth - 1)) < 0.05
 
 
-def test_boundaries_are_part_of_the_sum(fake_model: blsm.LatencyModel, boundary: BoundarySurrogate) -> None:
-    joined = dataclasses.replace(fake_model, boundary=boundary)
-    networks = sample_networks(10, seed=9, families=["mbconv"])
-    costs_ms = [boundary.predict(list(pairwise(network))).sum() for network in networks]
-    assert min(costs_ms) > 0
-    np.testing.assert_allclose(joined.latencies(networks), fake_model.latencies(networks) + costs_ms)
-    for network in networks:
-        estimate = joined.latency(network)
-        assert estimate.latency_ms == pytest.approx(estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks))
-        assert estimate.latency_ms == pytest.approx(joined.latencies([network])[0])
-        assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
-        # The first block is joined to nothing.
-        assert estimate.blocks[0].latency_ms == fake_model.latency(network).blocks[0].latency_ms
-        unsure = dataclasses.replace(joined, boundary=dataclasses.replace(boundary, deviation=0.2))
-        assert unsure.deviation(network) > joined.deviation(network)
-
-
-def test_blocks_that_do_not_read_the_one_before_them_have_no_boundary(
-    fake_model: blsm.LatencyModel, boundary: BoundarySurrogate
+def test_joined_blocks_add_what_their_surrogate_says(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
 ) -> None:
-    joined = dataclasses.replace(fake_model, boundary=boundary)
-    apart = sample_networks(1, seed=9, families=["mbconv"])[0][:1] * 2
-    assert apart[0].output_shape != apart[1].input_shape
-    assert joined.latency(apart).latency_ms == fake_model.latency(apart).latency_ms
+    model = dataclasses.replace(fake_model, joined=joined)
+    assert (model.context, fake_model.context) == ("chain", "isolated")
+    for network in sample_networks(10, seed=9, families=["mbconv"]):
+        estimate, alone = model.latency(network), fake_model.latency(network)
+        assert estimate.latency_ms == pytest.approx(estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks))
+        assert estimate.latency_ms == pytest.approx(model.latencies([network, network])[1])
+        assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
+        # Stem and head have no such surrogate.
+        assert [estimate.blocks[place].latency_ms for place in (0, -1)] == [
+            alone.blocks[place].latency_ms for place in (0, -1)
+        ]
+        middle = list(zip(estimate.blocks, alone.blocks, strict=True))[1:-1]
+        assert all(together.low_ms < together.latency_ms < together.high_ms for together, _ in middle)
+        ratios = [together.latency_ms / (by_itself.latency_ms + 4e-4) for together, by_itself in middle]
+        assert np.median(ratios) == pytest.approx(2, rel=0.1)
 
 
-def test_no_boundary_makes_a_block_save_more_than_it_takes(fake_model: blsm.LatencyModel) -> None:
-    pairs = [pair for network in sample_networks(20, seed=1, families=["mbconv"]) for pair in pairwise(network)]
-    saving = BoundarySurrogate.fit(pairs, np.full(len(pairs), -1e3), np.ones(len(pairs)), seed=0)
-    joined = dataclasses.replace(fake_model, boundary=saving)
+def test_only_a_block_that_reads_the_one_before_it_is_joined(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
+) -> None:
+    model = dataclasses.replace(fake_model, joined=joined)
+    block = next(b for b in sample_networks(1, seed=9, families=["mbconv"])[0][1:] if b.output_shape != b.input_shape)
+    expected_ms = fake_model.latency([block, block]).latency_ms
+    assert model.latency([block, block]).latency_ms == pytest.approx(expected_ms)
+    assert model.latencies([[block, block]])[0] == pytest.approx(expected_ms)
+
+
+def test_less_certain_joined_blocks_make_a_network_less_certain(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
+) -> None:
     network = sample_networks(1, seed=9, families=["mbconv"])[0]
-    assert all(block.latency_ms == 0 for block in joined.latency(network).blocks[1:])
-    assert joined.latencies([network])[0] > 0
+    unsure = {"mbconv": dataclasses.replace(joined["mbconv"], deviation=0.5)}
+    sure, other = (dataclasses.replace(fake_model, joined=surrogates) for surrogates in (joined, unsure))
+    assert other.deviation(network) > 2 * sure.deviation(network)
 
 
 def test_all_ways_to_give_a_network_agree(fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig]) -> None:

@@ -34,8 +34,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--context",
         choices=("isolated", "chain", "auto"),
         default="auto",
-        help="add networks up from isolated blocks, from blocks and the boundaries between them (chain), or as `blsm "
-        "additivity` recommends (auto, default; where it was not run: boundaries if pairs were profiled)",
+        help="add networks up from isolated blocks, from what blocks add in a chain, or as `blsm additivity` "
+        "recommends (auto, default; where it was not run: in chains if pairs of blocks were profiled)",
     )
     common.add_seed(command, "the split and the regressor")
 
@@ -66,5 +66,5 @@ def run(options: argparse.Namespace) -> None:
         f"{options.output}: {options.regressor} of {model.device}, context {model.context}, figures of the test split, "
         f"dispatch cost {1000 * model.dispatch_ms:.2f} us"
     )
-    if model.boundary is not None:
-        print(f"boundaries: {model.boundary.count} pairs of blocks, off by {model.boundary.deviation:.1%} of a pair")
+    for name, joined in model.joined.items():
+        print(f"{name} after other blocks: {joined.count} pairs, held-out ones off by {joined.deviation:.1%}")

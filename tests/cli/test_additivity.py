@@ -62,7 +62,7 @@ def test_additivity_recommends_and_writes_into_the_bundle(
         "roofline",
     )
     assert "context chain" in fit
-    assert "pairs of blocks, off by" in fit
+    assert "mbconv after other blocks: " in fit
     study = ("additivity", "--device", "studied", "--store", store, "--networks", 6, "--block", "mbconv")
     said = _prints(capsys, *study, "--latency-model", bundle)
     assert "studied: profile and fit with --context isolated" in said

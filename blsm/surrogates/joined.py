@@ -1,0 +1,150 @@
+"""What a block adds when it follows another one: learned from pairs of blocks that were measured joined.
+
+An isolated block fetches its input from where a network never puts it, converts its layout, and fuses with nothing. How
+much of that it saves depends on both blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Self
+
+import numpy as np
+
+from blsm._types import Array
+from blsm.blocks import BlockConfig
+from blsm.features import Features, end_features
+from blsm.intervals import conformal_quantile, log_errors
+from blsm.operators.ends import ENDS
+from blsm.surrogates.base import to_json
+from blsm.surrogates.boosted_trees import BoostedTrees
+
+#: Two blocks, the second of which reads what the first one writes.
+Pair = tuple[BlockConfig, BlockConfig]
+
+#: Where a block adds less than this share of its pair, the difference is mostly noise.
+LEAST_SHARE = 0.03
+#: The isolated latency, among what the trees see.
+_ISOLATED = "joined.log_isolated"
+_BEFORE = tuple(f"joined.before.{name}" for name in ENDS)
+#: Squares, or absolute values where a few pairs are fused or stored in quite another way than their likes.
+_OBJECTIVES = ("regression", "l1")
+_HELD_OUT = 0.15
+_FILE = "joined.json"
+
+
+class _JoinedTrees(BoostedTrees):
+    """Boosted trees on features that include the isolated latency, which may be their base."""
+
+    def __init__(self, corrects_isolated: bool = False, objective: str = "regression") -> None:
+        super().__init__("costs", objective)
+        self.corrects_isolated = corrects_isolated
+
+    def _base_and_inputs(self, features: Features) -> tuple[Array | float, Array]:
+        base_ms, inputs = super()._base_and_inputs(features)
+        if self.corrects_isolated:
+            base_ms = np.exp(features.hints[:, features.hint_names.index(_ISOLATED)])
+        return base_ms, inputs
+
+
+@dataclass(frozen=True)
+class JoinedSurrogate:
+    """Predicts what blocks of one family add to a network where they follow another block.
+
+    Boosted trees that see what those of isolated blocks see, and the ends of the block before. They correct the
+    isolated latency, or a roofline base of their own: held-out pairs choose.
+
+    Attributes:
+        trees: the regressor.
+        scores: |log(measured / predicted)| of held-out pairs, ascending: the conformal scores.
+        deviation: root mean square of the error on held-out pairs, as a share of that of what the blocks add.
+        count: how many pairs it was fitted on.
+    """
+
+    trees: _JoinedTrees
+    scores: tuple[float, ...]
+    deviation: float
+    count: int
+
+    @classmethod
+    def fit(cls, pairs: Sequence[Pair], added_ms: Array, isolated_ms: Array, seed: int) -> Self:
+        """Learns from pairs.
+
+        Args:
+            pairs: pairs of blocks, the second ones of one family.
+            added_ms: the latency of each pair less that of its first block alone, positive, shape (n,).
+            isolated_ms: the latency of each second block alone, predicted by a surrogate that has not seen it: what the
+                trees learn to correct must be as rough as what they will correct. Shape (n,).
+            seed: of the split and the trees.
+        """
+        order = np.random.default_rng(seed).permutation(len(pairs))
+        pairs, added_ms, isolated_ms = [pairs[index] for index in order], added_ms[order], isolated_ms[order]
+        features = _features(pairs, isolated_ms)
+        kept = len(pairs) - round(_HELD_OUT * len(pairs))
+
+        def fitted(corrects_isolated: bool, objective: str, count: int) -> _JoinedTrees:
+            trees = _JoinedTrees(corrects_isolated, objective)
+            trees._fit(features[:count], added_ms[:count], round((1 - _HELD_OUT) * count), seed)
+            return trees
+
+        predicted_ms = {
+            kind: _predict(fitted(*kind, kept), pairs[kept:], isolated_ms[kept:])
+            for kind in product((True, False), _OBJECTIVES)
+        }
+        # Of all pairs together: in the sum over a network, the slow ones count.
+        best = min(predicted_ms, key=lambda kind: float(np.abs(predicted_ms[kind] - added_ms[kept:]).sum()))
+        deviation = np.linalg.norm(predicted_ms[best] - added_ms[kept:]) / np.linalg.norm(added_ms[kept:])
+        scores = log_errors(predicted_ms[best], added_ms[kept:])
+        return cls(fitted(*best, len(pairs)), scores, float(deviation), len(pairs))
+
+    def margin(self, level: float) -> float:
+        """Half the width of the interval of the logarithm of what a block adds."""
+        return min(conformal_quantile(self.scores, level), self.scores[-1])
+
+    def predict(self, pairs: Sequence[Pair], isolated_ms: Array) -> Array:
+        """What the second blocks add, milliseconds, shape (len(pairs),).
+
+        Args:
+            pairs: pairs of blocks, the second ones of the surrogate's family.
+            isolated_ms: the predicted latency of each second block alone, shape (len(pairs),).
+        """
+        return _predict(self.trees, pairs, isolated_ms)
+
+    def to_files(self) -> dict[str, bytes]:
+        """The fitted state as named files of plain data."""
+        data = {
+            "corrects_isolated": self.trees.corrects_isolated,
+            "scores": self.scores,
+            "deviation": self.deviation,
+            "count": self.count,
+        }
+        return {_FILE: to_json(data), **self.trees.to_files()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
+        data = json.loads(files[_FILE])
+        scores = tuple(map(float, data["scores"]))
+        trees = _JoinedTrees.from_files(files)
+        trees.corrects_isolated = bool(data["corrects_isolated"])
+        return cls(trees, scores, float(data["deviation"]), int(data["count"]))
+
+
+def _predict(trees: _JoinedTrees, pairs: Sequence[Pair], isolated_ms: Array) -> Array:
+    return trees._predict(_features(pairs, isolated_ms, trees.term_names, trees.hint_names))
+
+
+def _features(
+    pairs: Sequence[Pair],
+    isolated_ms: Array,
+    term_names: Sequence[str] | None = None,
+    hint_names: Sequence[str] | None = None,
+) -> Features:
+    """The features of the second blocks, with what they are joined to as hints; terms and hints as in `Features.of`."""
+    before = end_features([before for before, _ in pairs])
+    joined = {_ISOLATED: np.log(isolated_ms), **dict(zip(_BEFORE, before.T, strict=True))}
+    own = None if hint_names is None else [name for name in hint_names if name not in joined]
+    return Features.of([after for _, after in pairs], term_names, own).with_hints(joined)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from blsm.hypermodels import sample_networks
+from blsm.surrogates.joined import JoinedSurrogate, Pair
+from blsm.testing import fake_latency_ms
+
+
+def pairs_of(count: int, seed: int) -> list[Pair]:
+    networks = sample_networks(count, seed=seed, families=["mbconv"])
+    return [pair for network in networks for pair in pairwise(network) if pair[1].family == "mbconv"]
+
+
+def isolated_ms(pairs: list[Pair]) -> np.ndarray:
+    return np.array([fake_latency_ms([after]) for _, after in pairs])
+
+
+@pytest.fixture(scope="module")
+def known() -> list[Pair]:
+    return pairs_of(50, seed=1)
+
+
+def test_a_part_of_the_isolated_latency_is_learned(known: list[Pair]) -> None:
+    # What a runtime takes here has nothing to do with the blocks' costs.
+    alone_ms = np.exp(np.random.default_rng(0).normal(size=len(known)))
+    surrogate = JoinedSurrogate.fit(known, 0.7 * alone_ms, alone_ms, seed=0)
+    assert surrogate.trees.corrects_isolated
+    unseen = pairs_of(20, seed=2)
+    others_ms = np.exp(np.random.default_rng(1).normal(size=len(unseen)))
+    np.testing.assert_allclose(surrogate.predict(unseen, others_ms), 0.7 * others_ms, rtol=0.02)
+    assert surrogate.deviation < 0.02
+    assert surrogate.margin(0.9) < 0.02
+
+
+def test_where_the_isolated_latency_tells_nothing_costs_do(known: list[Pair]) -> None:
+    noise_ms = np.exp(np.random.default_rng(0).normal(size=len(known)))
+    surrogate = JoinedSurrogate.fit(known, isolated_ms(known), noise_ms, seed=0)
+    assert not surrogate.trees.corrects_isolated
+    unseen = pairs_of(20, seed=2)
+    errors = surrogate.predict(unseen, np.ones(len(unseen))) / isolated_ms(unseen) - 1
+    assert np.median(np.abs(errors)) < 0.05
+
+
+def test_what_depends_on_the_block_before_is_learned(known: list[Pair]) -> None:
+    def added_ms(pairs: list[Pair]) -> np.ndarray:
+        return isolated_ms(pairs) * [2.0 if before.family == "conv" else 1.0 for before, _ in pairs]
+
+    surrogate = JoinedSurrogate.fit(known, added_ms(known), isolated_ms(known), seed=0)
+    unseen = pairs_of(20, seed=2)
+    errors = surrogate.predict(unseen, isolated_ms(unseen)) / added_ms(unseen) - 1
+    assert np.median(np.abs(errors)) < 0.05
+
+
+def test_the_same_seed_gives_the_same_surrogate_and_files_keep_it(known: list[Pair]) -> None:
+    added_ms = isolated_ms(known) * np.random.default_rng(0).uniform(0.8, 1.2, len(known))
+    first, second = (JoinedSurrogate.fit(known, added_ms, isolated_ms(known), seed=3) for _ in range(2))
+    assert first.to_files() == second.to_files()
+    loaded = JoinedSurrogate.from_files(first.to_files())
+    expected_ms = first.predict(known, isolated_ms(known))
+    np.testing.assert_array_equal(loaded.predict(known, isolated_ms(known)), expected_ms)
+    assert (loaded.deviation, loaded.scores, loaded.count) == (first.deviation, first.scores, first.count)
+    assert 0.05 < first.deviation < 0.3
