@@ -59,15 +59,21 @@ class Networks:
 
 
 class Remembered:
-    """A known device's surrogate that predicts a block once: it is asked again for each new device."""
+    """A known device's surrogate that predicts a block once: it is asked again for each new device.
 
-    def __init__(self, regressor: Regressor) -> None:
+    Args:
+        regressor: the surrogate.
+        known_ms: block -> milliseconds that are not predicted, because they were measured.
+    """
+
+    def __init__(self, regressor: Regressor | None, known_ms: Mapping[BlockConfig, float] | None = None) -> None:
         self._regressor = regressor
-        self._known_ms: dict[BlockConfig, float] = {}
+        self._known_ms = dict(known_ms or {})
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Milliseconds, shape (n,)."""
         if new := [config for config in dict.fromkeys(configs) if config not in self._known_ms]:
+            assert self._regressor is not None
             self._known_ms |= zip(new, self._regressor.predict(new), strict=True)
         return np.array([self._known_ms[config] for config in configs])
 
@@ -102,6 +108,16 @@ def divide(pools: BlockPools, most: int, seed: int) -> tuple[BlockPools, BlockPo
     return known, unseen
 
 
+def measured_by_all(pools: BlockPools) -> BlockPools:
+    """The blocks that every device was profiled on."""
+    found: BlockPools = {}
+    for family, devices in pools.items():
+        common = set.intersection(*(set(blocks) for blocks in devices.values()))
+        for device, blocks in devices.items():
+            found.setdefault(family, {})[device] = {block: ms for block, ms in blocks.items() if block in common}
+    return found
+
+
 def main() -> None:
     """Leaves out each device once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,6 +126,11 @@ def main() -> None:
     parser.add_argument("--block", metavar="NAME[,NAME...]", help="families; all by default")
     parser.add_argument("--new", nargs="+", metavar="DEVICE", help="devices to leave out; each of them by default")
     parser.add_argument("--most", type=int, default=800, help="blocks of a family, a quarter of them unseen")
+    parser.add_argument(
+        "--measured",
+        action="store_true",
+        help="go by what known devices were measured to take, not by their surrogates: the transfer alone errs",
+    )
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--name", default="transfer_blocks", help="of the JSON")
@@ -117,11 +138,19 @@ def main() -> None:
     found = read_pool(options.stores)
     wanted = list(found) if options.block is None else options.block.split(",")
     pools, unseen = divide({family: found[family] for family in wanted}, options.most, 0)
-    networks = read_networks(options.stores)
-    surrogates = {
-        family: {device: Remembered(regressor) for device, regressor in devices.items()}
-        for family, devices in known_surrogates(pools, 0).items()
-    }
+    networks: dict[str, Networks] = {}
+    if options.measured:
+        pools, unseen = measured_by_all(pools), {}
+        surrogates = {
+            family: {device: Remembered(None, blocks) for device, blocks in devices.items()}
+            for family, devices in pools.items()
+        }
+    else:
+        networks = read_networks(options.stores)
+        surrogates = {
+            family: {device: Remembered(regressor) for device, regressor in devices.items()}
+            for family, devices in known_surrogates(pools, 0).items()
+        }
     devices = list(dict.fromkeys(device for family in pools.values() for device in family))
     runs: dict[tuple[str, str, str, str], list[Agreement]] = {}
     adapting: dict[str, list[float]] = {}
@@ -132,7 +161,12 @@ def main() -> None:
                 adapting.setdefault(method, []).append(seconds)
                 for family, regressor in regressors.items():
                     others = {block: ms for block, ms in pools[family][new].items() if block not in sampled}
-                    for kind, measured in (("profiled", others), ("unseen", unseen[family][new])):
+                    kinds = (
+                        {"profiled": others}
+                        if options.measured
+                        else {"profiled": others, "unseen": unseen[family][new]}
+                    )
+                    for kind, measured in kinds.items():
                         agreement = Agreement.of(regressor.predict(list(measured)), list(measured.values()))
                         runs.setdefault((method, new, family, kind), []).append(agreement)
                 if new in networks and (whole := networks[new].judge(regressors)) is not None:
@@ -149,6 +183,7 @@ def main() -> None:
         {
             "samples": options.samples,
             "seeds": options.seeds,
+            "known_devices": "measured" if options.measured else "predicted",
             "known_blocks": counts,
             "adapt_s": {method: float(np.mean(seconds)) for method, seconds in adapting.items()},
             "figures": figures,

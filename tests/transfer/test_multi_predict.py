@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ def test_a_new_device_from_ten_samples(made_up: Any, fitted: MultiPredict) -> No
 
 def test_a_new_device_that_is_a_known_one_starts_as_that_one(made_up: Any, fitted: MultiPredict) -> None:
     untuned = replace(fitted.settings, tuning_steps=1, tuning_rate=0.0)
-    method = MultiPredict(settings=untuned)
-    method.width, method._network, method._weights = fitted.width, fitted._network, fitted._weights
+    method = copy(fitted)
+    method.settings = untuned
     scores = fitted._network.run(np, fitted._weights, fitted._network.inputs(made_up.queries))
     for number, device in enumerate(made_up.pool.devices):
         latencies_ms = 3 * made_up.pool.latencies_ms[device][:40]  # the same device at another clock
@@ -47,9 +48,8 @@ def test_tuning_reduces_the_error_on_the_samples(made_up: Any, fitted: MultiPred
     samples = made_up.pool.encodings[:12], made_up.new_ms[:12]
     errors = []
     for steps in (1, 200):
-        settings = replace(fitted.settings, tuning_steps=steps, tuning_rate=0.0 if steps == 1 else 3e-3)
-        method = MultiPredict(settings=settings)
-        method.width, method._network, method._weights = fitted.width, fitted._network, fitted._weights
+        method = copy(fitted)
+        method.settings = replace(fitted.settings, tuning_steps=steps, tuning_rate=0.0 if steps == 1 else 3e-3)
         errors.append(np.abs(method.adapt(*samples).predict(samples[0]) / samples[1] - 1).mean())
     assert errors[1] < 0.7 * errors[0]
 
