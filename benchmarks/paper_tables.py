@@ -3,7 +3,7 @@
 Table 3: rank correlation of predicted and measured blocks, family by family, four regressors. Table 4: correlation on
 random MBConv networks measured whole, of random depth (3 to 12 blocks) and of equal depth (8), whose latencies span a
 narrower range; after calibration by 20 other networks, the share within 5 % and 10 %, and the share inside the 90 %
-interval. Where isolated blocks don't add up, with the boundaries between them, and without for comparison. Beside them:
+interval. Where isolated blocks don't add up, from what each adds after another, and isolated for comparison. Beside them:
 the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras layer timed alone and
 summed. Each device has a store of its own: run again to continue. 15 to 40 minutes a device on 2 quiet cores.
 """
@@ -50,7 +50,7 @@ ENDS = ("conv", "head")
 SETS = {"random depth": (0, (3, 12)), "equal depth": (1, (8, 8))}
 #: Spearman of Table 4, boosted trees, of the devices that come nearest to ours.
 PAPER = {"cloud_cpu": 0.96, "edge_cpu": 0.89, "asic": 0.70, "gpu": 0.57}
-#: Of the networks whose blocks and pairs of neighbours boundaries are learned from.
+#: Of the networks whose pairs of neighbours tell what blocks add after others.
 PAIRS_SEED = 777
 _LAYER_PROTOCOL = Protocol(visits=1)
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--regressors", default=",".join(REGRESSORS))
     parser.add_argument("--samples", type=int, default=1715, help="configs of each family, 70 %% of them for training")
     parser.add_argument("--ends", type=int, default=500, help="configs of stem and head each")
-    parser.add_argument("--pairs", type=int, default=150, help="networks whose pairs of blocks teach boundaries")
+    parser.add_argument("--pairs", type=int, default=150, help="networks whose pairs of blocks are profiled")
     parser.add_argument("--networks", type=int, default=200, help="networks of each set")
     parser.add_argument("--calibration", type=int, default=20, help="networks to calibrate by")
     parser.add_argument("--layerwise", type=int, default=20, help="networks whose layers are timed one by one")
