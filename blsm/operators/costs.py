@@ -77,8 +77,8 @@ class CostTable:
     Attributes:
         totals: `TOTALS` of the whole block.
         terms: work by kind and role of operator, e.g. `project.macs`; latency is about a weighted sum of them.
-        hints: what makes the weights differ from block to block, e.g. `project.waste_7x32`, the share of a tile's work
-            that is thrown away.
+        hints: what makes the weights differ from block to block, e.g. `project.columns_32`, by what factor tiles of 32
+            columns enlarge a matrix.
 
     Args:
         graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).

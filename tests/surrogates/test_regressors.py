@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from functools import cache
@@ -13,6 +14,7 @@ import blsm
 from blsm.errors import FitError, UnknownRegressorError
 from blsm.features import Features
 from blsm.metrics import Agreement
+from blsm.operators.costs import ARRAY_COSTS, PROCESSOR_COSTS
 from blsm.surrogates import FEATURES, Regressor, regressor_class, regressors
 from blsm.surrogates.dense_nas import DenseNas
 from blsm.testing import fake_latency_ms
@@ -116,6 +118,16 @@ def test_an_exponential_of_the_config_vector_is_learned_by_the_linear_regressor(
     np.testing.assert_allclose(regressor.predict(configs[150:]), np.exp(exponent[150:]), rtol=0.02)
 
 
+def test_the_linear_regressor_does_not_diverge_on_few_samples_of_many_costs() -> None:
+    configs = blsm.block_family("res_v1").sample(140, seed=0)
+    latency_ms = np.array([fake_latency_ms([config]) for config in configs])
+    regressor = regressor_class("linear")("costs")
+    with np.errstate(over="raise", invalid="raise"):
+        regressor.fit(configs[:34], latency_ms[:34], configs[34:40], latency_ms[34:40], seed=0)
+        predicted = regressor.predict(configs[40:])
+    assert Agreement.of(predicted, latency_ms[40:]).spearman > 0.8
+
+
 @pytest.mark.parametrize("name", ["tfdf_boosted_trees", "random_forest"])
 def test_a_missing_extra_is_one_line_with_the_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_decision_forests", None)
@@ -151,6 +163,34 @@ def test_the_base_makes_trees_better() -> None:
         regressor, test, test_ms = _fit(name)
         figures[name] = Agreement.of(regressor.predict(test), test_ms).mape
     assert figures["boosted_trees"] < 0.5 * figures["plain_boosted_trees"]
+
+
+@pytest.mark.parametrize("costs", [ARRAY_COSTS, PROCESSOR_COSTS])
+def test_the_costs_that_matter_on_a_device_are_chosen(costs: re.Pattern[str]) -> None:
+    configs, _ = _data()
+    known = Features.of(configs)
+    relevant = [index for index, name in enumerate(known.term_names) if costs.search(name)]
+    latency_ms = (known.terms[:, relevant] / known.terms[:, relevant].max(axis=0).clip(1)).sum(axis=1) + 1e-3
+    regressor = regressor_class("boosted_trees")()
+    regressor.fit(configs[:120], latency_ms[:120], configs[120:150], latency_ms[120:150], seed=0)
+    assert regressor.term_names is not None
+    assert any(costs.search(name) for name in regressor.term_names)
+    blind = regressor_class("boosted_trees")()
+    blind.term_names = tuple(name for name in known.term_names if not costs.search(name))
+    blind.hint_names = tuple(name for name in known.hint_names if not costs.search(name))
+    blind.fit(configs[:120], latency_ms[:120], configs[120:150], latency_ms[120:150], seed=0)
+    errors = [Agreement.of(fitted.predict(configs[150:]), latency_ms[150:]).mape for fitted in (regressor, blind)]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("name", ["boosted_trees", "plain_boosted_trees"])
+def test_trees_of_costs_that_are_counted_no_more_are_refused(name: str) -> None:
+    files = _fit(name, "costs")[0].to_files()
+    file = "roofline.json" if name == "boosted_trees" else "inputs.json"
+    old = files[file].replace(b'"operators"', b'"project.1x1.balance_16"')
+    assert old != files[file]
+    with pytest.raises(FitError, match="no longer counts .*fit it again"):
+        regressor_class(name).from_files({**files, file: old})
 
 
 @pytest.mark.parametrize("name", ["boosted_trees", "plain_boosted_trees"])
