@@ -16,8 +16,9 @@ from blsm.transfer.ridge import Standard
 
 #: Groups of columns that are a source of prior knowledge each.
 _GROUPS = ("physical", "stages", "vec")
-#: Tables before those of the groups: the known devices' mean, the known devices.
-_FIRST = 2
+#: Tables before those of the groups: a constant, the known devices' mean, the known devices. The constant is 0 once it
+#: is standardised; it keeps the draws of amplitudes those that the published figures were made with.
+_FIRST = 3
 #: How uncertain one measurement is taken to be when samples are chosen, in units of the prior variance of a table.
 _DESIGN_NOISE = 0.1
 
@@ -67,7 +68,7 @@ class LinearSpace:
 
     def _tables(self, encodings: Array, known_ms: Array) -> list[Array]:
         mean_ms = np.exp(np.log(known_ms).mean(axis=1, keepdims=True))
-        return [mean_ms, known_ms, *(encodings[:, columns] for columns in self.groups)]
+        return [np.ones_like(mean_ms), mean_ms, known_ms, *(encodings[:, columns] for columns in self.groups)]
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
