@@ -3,9 +3,9 @@
 Table 3: rank correlation of predicted and measured blocks, family by family, four regressors. Table 4: correlation on
 random MBConv networks measured whole, of random depth (3 to 12 blocks) and of equal depth (8), whose latencies span a
 narrower range; after calibration by 20 other networks, the share within 5 % and 10 %, and the share inside the 90 %
-interval. Where isolated blocks don't add up, from what each adds after another, and isolated for comparison. Beside them:
-the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras layer timed alone and
-summed. Each device has a store of its own: run again to continue. 15 to 40 minutes a device on 2 quiet cores.
+interval. Where isolated blocks don't add up, from what each adds after another, and isolated for comparison. Beside
+them: the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras layer timed alone
+and summed. Each device has a store of its own: run again to continue. 15 to 40 minutes a device on 2 quiet cores.
 """
 
 from __future__ import annotations
