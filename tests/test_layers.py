@@ -25,7 +25,15 @@ LAYERS = (
     ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images"),
     ("blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
-    ("blsm.latency_sources", "blsm.transfer", "blsm.score", "blsm.pareto", "blsm.searches", "blsm.feasibility", "blsm.remeasured"),
+    (
+        "blsm.latency_sources",
+        "blsm.transfer",
+        "blsm.score",
+        "blsm.pareto",
+        "blsm.searches",
+        "blsm.feasibility",
+        "blsm.remeasured",
+    ),
     (
         "blsm.strategies",
         "blsm.screening",
