@@ -1,7 +1,7 @@
 """Accuracy from few trainings: what earlier searches are worth, on the searches that `accuracy_searches.py` recorded.
 
-Each recorded search is the new one in turn. First, its accuracies are predicted after ten random trainings, with the
-other searches and without, and compared with those reached: Spearman, mean over many draws of the ten. Then the
+Each recorded search is the new one in turn. First, its accuracies are predicted after a few random trainings, with the
+other searches and without, and compared with those reached: Spearman, mean over draws of the trainings. Then the
 Bayesian strategy searches among the recorded settings, with and without the other searches as its prior mean, until it
 has found the best score; latency is that of a formula device.
 """
@@ -28,10 +28,8 @@ from blsm.searches import FinishedSearch, SearchTrial
 from blsm.strategies import Bayesian, Encoding, Expected, Observation, Search
 from blsm.strategies.gaussian_process import GaussianProcess
 from blsm.testing import fake_latency_ms
-from blsm.transfer.accuracy import AccuracyPrior
+from blsm.transfer.accuracy import AccuracyPrior, KnownSearch
 
-#: Trainings before accuracies are predicted.
-SAMPLES = 10
 #: A search has found a good setting when it has one of so many best.
 GOOD = 3
 #: What is known before a search.
@@ -112,13 +110,11 @@ def others(record: Record, records: Sequence[Record]) -> dict[str, list[Record]]
     }
 
 
-def prior_of(record: Record, earlier: Sequence[Record], proxies: Sequence[str]) -> AccuracyPrior:
-    """What earlier searches, or none, say of a search space."""
-    if not earlier:
-        return AccuracyPrior((), record.space, proxies)
-    hypermodels = [hypermodel(other.family) for other in earlier]
-    finished = [other.finished() for other in earlier]
-    return AccuracyPredictor.fit(finished, hypermodels, proxies=proxies).space(record.space)
+def learn(records: Sequence[Record], proxies: Sequence[str]) -> dict[str, KnownSearch]:
+    """What each recorded search teaches, by its name."""
+    finished = [record.finished() for record in records]
+    predictor = AccuracyPredictor.fit(finished, [hypermodel(record.family) for record in records], proxies=proxies)
+    return {known.name: known for known in predictor.searches}
 
 
 #: Networks that were trained, their accuracies, networks to predict -> accuracies; networks are rows of a record.
@@ -147,14 +143,15 @@ def process(record: Record) -> Predict:
 
 
 def correlations(record: Record, predict: Predict, samples: int, draws: int) -> list[float]:
-    """Spearman of predicted and reached accuracy of the other settings, for each draw of the samples."""
+    """Spearman of predicted and reached accuracy of the other settings, for each draw of the samples; 0 where all
+    predictions are equal."""
     from scipy.stats import spearmanr
 
     found = []
     for seed in range(draws):
         trained, asked = np.split(np.random.default_rng(seed).permutation(len(record.networks)), [samples])
         predicted = predict(trained, record.accuracies[trained], asked)
-        found.append(float(spearmanr(predicted, record.accuracies[asked]).statistic))
+        found.append(float(np.nan_to_num(spearmanr(predicted, record.accuracies[asked]).statistic)))
     return found
 
 
@@ -168,7 +165,8 @@ def space_of(record: Record) -> Any:
 
 
 class RecordedSettings(Encoding):
-    """A space in which the recorded settings are all there is."""
+    """A space in which the recorded settings are all there is: chance decides about the first ones that are looked at,
+    then all of them are."""
 
     def __init__(self, space: Any, settings: Sequence[dict[str, Any]]) -> None:
         super().__init__(space.space)
@@ -178,7 +176,7 @@ class RecordedSettings(Encoding):
         return self._known[random.integers(len(self._known), size=len(self._known))]
 
     def perturb(self, units: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        return self.sample(len(units), random)
+        return self._known
 
 
 @dataclass(frozen=True)
@@ -232,11 +230,11 @@ def replay(record: Record, prior: AccuracyPrior | None, seed: int) -> np.ndarray
 
 
 def seconds(prior: AccuracyPrior, record: Record) -> dict[str, float]:
-    """CPU seconds of learning from the samples, and of 1,000 networks' accuracies; the better of two."""
+    """CPU seconds of learning from ten trainings, and of 1,000 networks' accuracies; the better of two."""
     networks, taken = (record.space * (1000 // len(record.space) + 1))[:1000], []
     for _ in range(2):
         started_s = time.process_time()
-        model = prior.adapt(record.networks[:SAMPLES], record.accuracies[:SAMPLES])
+        model = prior.adapt(record.networks[:10], record.accuracies[:10])
         learned_s = time.process_time()
         model.predict(networks)
         taken.append((learned_s - started_s, time.process_time() - learned_s))
@@ -248,26 +246,30 @@ def main() -> None:
     """Judges, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--searches", type=Path, default=SEARCHES, help="as `accuracy_searches.py` wrote them")
-    parser.add_argument("--draws", type=int, default=40, help="of ten trainings")
-    parser.add_argument("--seeds", type=int, default=20, help="of each search")
+    parser.add_argument("--samples", default="5,10", help="trainings before accuracies are predicted, by commas")
+    parser.add_argument("--draws", type=int, default=20, help="of the trainings")
+    parser.add_argument("--seeds", type=int, default=10, help="of each search")
     parser.add_argument("--proxies", default="", help="zero-cost proxies, by commas")
     options = parser.parse_args()
     proxies = [name for name in options.proxies.split(",") if name]
+    samples = [int(count) for count in options.samples.split(",")]
     records = read(options.searches)
+    learned = learn(records, proxies)
     predicted: list[dict[str, Any]] = []
     searched: list[dict[str, Any]] = []
     times = {}
     for record in records:
-        priors = {known: prior_of(record, earlier, proxies) for known, earlier in others(record, records).items()}
+        priors = {
+            known: AccuracyPrior([learned[other.name] for other in earlier], record.space, proxies)
+            for known, earlier in others(record, records).items()
+        }
         times = seconds(priors[ALL], record)
-        found = correlations(record, process(record), SAMPLES, options.draws)
-        predicted.append({"search": record.name, "known": f"{NOTHING}, Gaussian process", "spearman": found})
-        for known, prior in priors.items():
-            found = correlations(record, regression(record, prior), SAMPLES, options.draws)
-            row = {"search": record.name, "known": known, "spearman": found}
-            if known != NOTHING:
-                row["untrained"] = correlations(record, regression(record, prior), 0, 1)[0]
-            predicted.append(row)
+        predictors = {f"{NOTHING}, Gaussian process": process(record)}
+        predictors |= {known: regression(record, prior) for known, prior in priors.items()}
+        for known, predict in predictors.items():
+            for count in samples if known.startswith(NOTHING) else [0, *samples]:
+                found = correlations(record, predict, count, options.draws if count else 1)
+                predicted.append({"search": record.name, "known": known, "trainings": count, "spearman": found})
         good = np.sort(record.scores)[-GOOD]
         for known, told in ((NOTHING, None), (ALL, priors[ALL])):
             curves = [replay(record, told, seed) for seed in range(options.seeds)]
@@ -291,16 +293,14 @@ def report(records: list[Record], predicted: list[dict[str, Any]], searched: lis
     """Prints both tables."""
 
     def cells(rows: list[dict[str, Any]], name: str) -> list[float]:
-        found = [float(np.mean(row[name])) for row in rows if name in row]
-        return [*found, float(np.mean(found))] if found else []
+        found = [float(np.mean(row[name])) for row in rows]
+        return [*found, float(np.mean(found))]
 
     titles = [record.name for record in records]
-    table = []
-    for known in dict.fromkeys(row["known"] for row in predicted):
-        rows = [row for row in predicted if row["known"] == known]
-        for label, name in (("0", "untrained"), (str(SAMPLES), "spearman")):
-            if found := cells(rows, name):
-                table.append((known, label, *(f"{value:.3f}" for value in found)))
+    table: list[tuple[str, ...]] = []
+    for known, count in dict.fromkeys((row["known"], row["trainings"]) for row in predicted):
+        rows = [row for row in predicted if (row["known"], row["trainings"]) == (known, count)]
+        table.append((known, str(count), *(f"{value:.3f}" for value in cells(rows, "spearman"))))
     print_table(table, ("known before", "trainings", *titles, "mean"))
     print()
     table = []
@@ -309,7 +309,7 @@ def report(records: list[Record], predicted: list[dict[str, Any]], searched: lis
         table.append((label, "random search", *(f"{value:.1f}" for value in [*chance, float(np.mean(chance))])))
         for known in dict.fromkeys(row["known"] for row in searched):
             found = cells([row for row in searched if row["known"] == known], name)
-            table.append((label, f"Bayesian, {known} known", *(f"{value:.1f}" for value in found)))
+            table.append((label, f"Bayesian, known: {known}", *(f"{value:.1f}" for value in found)))
     print_table(table, ("trials to", "search", *titles, "mean"))
 
 

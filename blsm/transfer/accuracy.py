@@ -17,6 +17,8 @@ from blsm.transfer.network_encoding import NetworkEncoder
 
 #: Trainings from which on they are learned from.
 _LEAST = 3
+#: Trainings are noisy, and few: rows of features shorter than 1 make the regression slow to leave what is expected.
+_LENGTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,11 @@ class AccuracyPrior:
                 f"{len(networks)} trained networks need as many accuracies from 0 to 1, got {list(accuracies)[:5]}: "
                 "leave out trials that failed"
             )
+        expected = self.expected(networks)
         if len(networks) < _LEAST:
-            return AccuracyModel(self, None, self.expected(networks))
-        posterior = bayesian_regression.fit(self.features(networks), target, self._seed)
-        return AccuracyModel(self, posterior, posterior.left_out(target))
+            return AccuracyModel(self, None, expected)
+        posterior = bayesian_regression.fit(self.features(networks), target - expected, self._seed)
+        return AccuracyModel(self, posterior, expected + posterior.left_out(target - expected))
 
     def expected(self, networks: Sequence[Chain]) -> Array:
         """Accuracies without any training in the new search, shape (len(networks),)."""
@@ -102,8 +105,8 @@ class AccuracyPrior:
         return accuracies
 
     def features(self, networks: Sequence[Chain]) -> list[Array]:
-        """The sources of knowledge as tables of features, each with rows of a squared length of about 1."""
-        return [source / length for source, length in zip(self._sources(networks), self._lengths, strict=True)]
+        """The sources of knowledge as tables of features, each with rows of a length of about `_LENGTH`."""
+        return [_LENGTH * source / length for source, length in zip(self._sources(networks), self._lengths, strict=True)]
 
     def _sources(self, networks: Sequence[Chain]) -> list[Array]:
         encoded = self._encoder.encode(networks)
@@ -121,7 +124,7 @@ class AccuracyModel:
 
     Attributes:
         prior: what is known without these trainings.
-        posterior: the regression on them; None while they are too few.
+        posterior: of what they add to it; None while they are too few.
         left_out: what the others say of each training, accuracies of shape (trainings,).
     """
 
@@ -133,6 +136,7 @@ class AccuracyModel:
         """Accuracies that are expected, not clipped to 0 to 1, shape (len(networks),)."""
         if not networks:
             return np.zeros(0)
+        expected = self.prior.expected(networks)
         if self.posterior is None:
-            return self.prior.expected(networks)
-        return self.posterior.predict(np.hstack(self.prior.features(networks)))
+            return expected
+        return expected + self.posterior.predict(np.hstack(self.prior.features(networks)))
