@@ -106,7 +106,8 @@ class AccuracyPrior:
 
     def features(self, networks: Sequence[Chain]) -> list[Array]:
         """The sources of knowledge as tables of features, each with rows of a length of about `_LENGTH`."""
-        return [_LENGTH * source / length for source, length in zip(self._sources(networks), self._lengths, strict=True)]
+        scales = _LENGTH / self._lengths
+        return [scale * source for scale, source in zip(scales, self._sources(networks), strict=True)]
 
     def _sources(self, networks: Sequence[Chain]) -> list[Array]:
         encoded = self._encoder.encode(networks)
