@@ -83,7 +83,8 @@ def main() -> None:
             continue
         began = time.monotonic()
         figures = tables(target, options)
-        write_result(f"paper_tables_{name}", {"seconds": time.monotonic() - began, "quick": options.quick, **figures})
+        if not options.quick:
+            write_result(f"paper_tables_{name}", {"seconds": time.monotonic() - began, **figures})
 
 
 def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
@@ -95,9 +96,13 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
     }
     for_calibration = sample_networks(options.calibration, CALIBRATION_SEED + seed, families=["mbconv"])
     with ProfileStore(options.stores / f"{target.name}.db", create=True) as store:
-        additivity = profile(target, store, options)
-        measured = {name: measure(target, store, chains, seed, name) for name, chains in networks.items()}
-        calibration_ms = measure(target, store, for_calibration, seed, "calibration")
+        additivity = judged(target, store, options)
+        whole = [network for chains in (*networks.values(), for_calibration) for network in chains]
+        # All in one campaign, in random order: over hours this machine drifts by several percent, and blocks and
+        # networks must drift alike.
+        known_ms = measure(target, store, [*to_profile(additivity.context, options), *whole], seed, "all")
+        measured = {name: {n: known_ms[n] for n in chains if n in known_ms} for name, chains in networks.items()}
+        calibration_ms = {network: known_ms[network] for network in for_calibration if network in known_ms}
         blocks = {name: block_figures(store, target.name, name, seed) for name in options.regressors.split(",")}
         predicted: dict[str, Any] = {}
         for regressor in options.regressors.split(","):
@@ -124,19 +129,21 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def profile(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
-    """Profiles isolated blocks; pairs of them too, where the device's blocks add up better so."""
+def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
+    """How the device's blocks add up, studied unless the store knows."""
     store.register_device(target.name, target.fingerprint())
     known = verdict(latencies(store.profiles(target.name)))
-    additivity = known if known is not None and known.complete else None
-    additivity = additivity or study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)
+    if known is not None and known.complete:
+        return known
+    return study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)
+
+
+def to_profile(context: str, options: argparse.Namespace) -> list[Chain]:
+    """Isolated blocks; pairs of them too, where the device's blocks add up better so."""
     counts = {**dict.fromkeys(FAMILIES, options.samples), **dict.fromkeys(ENDS, options.ends)}
     blocks = [(c,) for name, count in counts.items() for c in blsm.block_family(name).sample(count, options.seed)]
-    measure(target, store, [DISPATCH_PROBE, *blocks], options.seed, "blocks")
-    if additivity.context != "isolated":
-        networks = sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
-        measure(target, store, parts(networks, additivity.context), options.seed, "pairs of blocks")
-    return additivity
+    networks = [] if context == "isolated" else sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
+    return list(dict.fromkeys([DISPATCH_PROBE, *blocks, *parts(networks, context)]))
 
 
 def fitted(
