@@ -118,15 +118,14 @@ def fit_latency_model(
     surrogates, joined = {}, {}
     for family in wanted:
         progress(family)
-        new = partial(make) if features is None else partial(make, features)
+        new = make if features is None else partial(make, features)
         surrogates[family] = _fit_family(new(), blocks[family], seed)
         if context == "chain" and family in pairs:
             alone_ms = _predicted_unseen(new, blocks[family], seed)
-            known = [pair for pair in pairs[family] if pair[1] in alone_ms]
             joined[family] = JoinedSurrogate.fit(
-                known,
-                np.array([pairs[family][pair] for pair in known]),
-                np.array([alone_ms[pair[1]] for pair in known]),
+                list(pairs[family]),
+                np.array(list(pairs[family].values())),
+                np.array([alone_ms[after] for _, after in pairs[family]]),
                 seed,
             )
     return LatencyModel(device, fingerprint, surrogates, dispatch_ms, joined=joined, additivity=additivity)
@@ -145,22 +144,14 @@ def _predicted_unseen(
     new: Callable[[], Regressor], measured: Mapping[BlockConfig, float], seed: int
 ) -> dict[BlockConfig, float]:
     """The latency of each block, milliseconds, predicted by a regressor that was fitted without it."""
-    configs, latency_ms = list(measured), np.array(list(measured.values()))
-    order = np.random.default_rng(seed).permutation(len(configs))
+    order = np.random.default_rng(seed).permutation(len(measured))
     found: dict[BlockConfig, float] = {}
     for fold in range(_FOLDS):
         unseen = order[fold::_FOLDS]
         rest = order[~np.isin(order, unseen)]
         regressor, count = new(), round((1 - _VALIDATION_SHARE) * len(rest))
-        train, validation = rest[:count], rest[count:]
-        regressor.fit(
-            [configs[index] for index in train],
-            latency_ms[train],
-            [configs[index] for index in validation],
-            latency_ms[validation],
-            seed,
-        )
-        chosen = [configs[index] for index in unseen]
+        regressor.fit(*_part(measured, rest[:count]), *_part(measured, rest[count:]), seed)
+        chosen, _ = _part(measured, unseen)
         found.update(zip(chosen, regressor.predict(chosen).tolist(), strict=True))
     return found
 
@@ -173,16 +164,17 @@ def verdict(measured: Mapping[Chain, float]) -> Additivity | None:
         return None
 
 
+def _part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[BlockConfig], Array]:
+    """Some of the blocks by their places, and their latencies."""
+    configs, latency_ms = list(measured), np.array(list(measured.values()))
+    return [configs[index] for index in indices], latency_ms[indices]
+
+
 def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: int) -> BlockSurrogate:
     configs = list(measured)
-    latency_ms = np.array(list(measured.values()))
     parts = split(len(configs), seed)
-
-    def part(indices: Array) -> tuple[list[BlockConfig], Array]:
-        return [configs[index] for index in indices], latency_ms[indices]
-
-    regressor.fit(*part(parts.train), *part(parts.validation), seed)
-    test, test_ms = part(parts.test)
+    regressor.fit(*_part(measured, parts.train), *_part(measured, parts.validation), seed)
+    test, test_ms = _part(measured, parts.test)
     predicted_ms = regressor.predict(test)
     return BlockSurrogate(
         regressor,

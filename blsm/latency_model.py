@@ -311,10 +311,13 @@ class LatencyModel:
         """What blocks of these isolated latencies add to a network, not corrected; milliseconds."""
         added_ms: Array = np.maximum(isolated_ms - self.dispatch_ms, 0.0)
         for family, surrogate in self.joined.items():
-            pairs = [(before, config) for before, config in links if before is not None and config.family == family]
+            pairs = {
+                place: (before, config)
+                for place, (before, config) in enumerate(links)
+                if before is not None and config.family == family
+            }
             if pairs:
-                members = [i for i, (before, config) in enumerate(links) if before and config.family == family]
-                added_ms[members] = surrogate.predict(pairs, isolated_ms[members])
+                added_ms[list(pairs)] = surrogate.predict(list(pairs.values()), isolated_ms[list(pairs)])
         return added_ms
 
     def _added_once(self, links: Sequence[_Link]) -> Array:
@@ -361,10 +364,10 @@ class LatencyModel:
         size_ms, spread = np.array(sizes_ms), np.array(factors)
         bounds_ms = (added_ms, added_ms - size_ms * (1 - 1 / spread), added_ms + size_ms * (spread - 1))
         added = zip(*(self._corrected(new, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
-        for link, (added_ms_, low_ms, high_ms), inside, deviation_ms in zip(
+        for link, (latency_ms, low_ms, high_ms), inside, deviation_ms in zip(
             new, added, in_domain, (np.array(deviations) * size_ms).tolist(), strict=True
         ):
-            cache[link] = _Cached(BlockLatency(link[1], added_ms_, low_ms, high_ms, inside), deviation_ms)
+            cache[link] = _Cached(BlockLatency(link[1], latency_ms, low_ms, high_ms, inside), deviation_ms)
         return cache
 
     def _spread(self, family: str, is_joined: bool, inside: bool, level: float) -> tuple[float, float]:

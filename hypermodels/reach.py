@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from blsm.blocks import BlockConfig
 from blsm.domains import Choice, SameAs, Space, SpaceDomain, Value
@@ -17,6 +18,8 @@ from blsm.profiles import Chain
 
 if TYPE_CHECKING:
     from keras_tuner import HyperModel, HyperParameters
+
+Part = TypeVar("Part")
 
 #: Where a hypermodel can't name its blocks, settings are tried until this many in a row bring no new block.
 _LISTED_PATIENCE, _BUILT_PATIENCE = 1000, 20
@@ -34,15 +37,7 @@ def reachable_blocks(hypermodel: HyperModel, seed: int = 0) -> Chain:
     if callable(getattr(hypermodel, "reachable", None)):
         blocks: Chain = hypermodel.reachable()
         return blocks
-    found: dict[BlockConfig, None] = {}
-    idle = 0
-    for network, patience in _random_networks(hypermodel, seed):
-        before = len(found)
-        found.update(dict.fromkeys(network))
-        idle = 0 if len(found) > before else idle + 1
-        if idle >= patience:
-            break
-    return tuple(found)
+    return tuple(_found(hypermodel, seed, iter))
 
 
 def reachable_pairs(hypermodel: HyperModel, count: int, seed: int = 0) -> list[Chain]:
@@ -51,22 +46,23 @@ def reachable_pairs(hypermodel: HyperModel, count: int, seed: int = 0) -> list[C
     Raises:
         SearchError: a setting's model can't be built, or has layers that no block family explains.
     """
-    found: dict[Chain, None] = {}
+    return [*_found(hypermodel, seed, pairwise, count)[:count]]
+
+
+def _found(
+    hypermodel: HyperModel, seed: int, parts: Callable[[Chain], Iterable[Part]], enough: float = math.inf
+) -> list[Part]:
+    """The distinct parts of random settings' networks: enough of them, or until hardly a new one comes up."""
+    found: dict[Part, None] = {}
     idle = 0
-    for network, patience in _random_networks(hypermodel, seed):
-        before = len(found)
-        found.update(dict.fromkeys(pairwise(network)))
-        idle = 0 if len(found) > before else idle + 1
-        if len(found) >= count or idle >= patience:
-            break
-    return list(found)[:count]
-
-
-def _random_networks(hypermodel: HyperModel, seed: int) -> Iterator[tuple[Chain, int]]:
-    """The blocks of random settings without end, and how many in a row that bring nothing new are enough."""
     for hp in random_settings(hypermodel, seed):
         listed = list_blocks(hypermodel, hp)
-        yield (_parsed(hypermodel, hp), _BUILT_PATIENCE) if listed is None else (listed, _LISTED_PATIENCE)
+        before = len(found)
+        found.update(dict.fromkeys(parts(_parsed(hypermodel, hp) if listed is None else listed)))
+        idle = 0 if len(found) > before else idle + 1
+        if len(found) >= enough or idle >= (_BUILT_PATIENCE if listed is None else _LISTED_PATIENCE):
+            break
+    return list(found)
 
 
 def random_settings(hypermodel: HyperModel, seed: int = 0) -> Iterator[HyperParameters]:

@@ -104,9 +104,9 @@ class ArrayCosts:
         inputs = _needed(op, source, tile) * depth  # of one tile of pixels
         read = inputs * across * (1 if is_depthwise else slices)
         weights = area * channels * (1 if is_depthwise else depth) * across
-        taps = _CHANNELS * _rounded(area, _TAPS) if is_depthwise else _taps(area, depth)
-        pixels = np.maximum(_rounded(height, _CELL) * _rounded(width, _CELL), _LEAST_PIXELS * across)
-        work = pixels * _rounded(channels, _CHANNELS) * taps
+        taps = _CHANNELS * rounded(area, _TAPS) if is_depthwise else _taps(area, depth)
+        pixels = np.maximum(rounded(height, _CELL) * rounded(width, _CELL), _LEAST_PIXELS * across)
+        work = pixels * rounded(channels, _CHANNELS) * taps
         run = tile.channels if is_depthwise else _input_slice(area, depth)
         runs = np.where(depth % _CHANNELS, _CHANNELS, np.where(depth > run, run, _BURST))
         reading = np.maximum(1, _BURST // runs)
@@ -117,8 +117,8 @@ class ArrayCosts:
         leaves = 1 if self._leaves(index) else is_large
         outside = read * reading * enters + outputs * writing * leaves + weights
         # On the chip, tensors are kept in slices of channels.
-        inside = read // depth * _rounded(depth, _SLICE) * (1 - enters)
-        inside = inside + outputs // channels * _rounded(channels, _SLICE) * (1 - leaves)
+        inside = read // depth * rounded(depth, _SLICE) * (1 - enters)
+        inside = inside + outputs // channels * rounded(channels, _SLICE) * (1 - leaves)
         ends = inputs * reading * enters + tile.height * tile.width * tile.channels * writing * leaves
         tiles = across * slices
         self._add(op.role, operators=1, work=work, read=read, weights=weights, outputs=outputs, ends=ends)
@@ -144,7 +144,7 @@ class ArrayCosts:
         outside = reading * sum(size for size, source in zip(sizes, sources, strict=True) if source.kind == "input")
         outside = outside + writing * outputs * self._leaves(index)
         outside = outside + (sum(sizes) + outputs) * (sum(sizes) + outputs > _ON_CHIP)
-        self._add(role, operators=1, work=height * width * _rounded(channels, _SLICE), outside=outside)
+        self._add(role, operators=1, work=height * width * rounded(channels, _SLICE), outside=outside)
         waits = {f"wait_{balance}": np.maximum(balance * elements, outside) for balance in _ELEMENTWISE_BALANCES}
         self._add(role, **waits)
 
@@ -155,7 +155,7 @@ def _tile(op: Operator, source: Operator) -> _Tile:
     in_height, in_width, depth = _image(source.shape)
     area = op.attributes.get("kernel_size", 1) ** 2
     is_depthwise = op.kind == "depthwise_conv"
-    rows, columns = np.minimum(_HEIGHTS, _rounded(height, _CELL)), np.minimum(_WIDTHS, _rounded(width, _CELL))
+    rows, columns = np.minimum(_HEIGHTS, rounded(height, _CELL)), np.minimum(_WIDTHS, rounded(width, _CELL))
     needed = _needed(op, source, _Tile(rows, columns, 0), clipped=False)
     across = -(-height // rows) * -(-width // columns)
     weights = area * depth * (1 if is_depthwise else channels) * across
@@ -165,8 +165,8 @@ def _tile(op: Operator, source: Operator) -> _Tile:
         # A depthwise operator needs of its input the channels of the tile only: few let the tile be larger.
         for limit in (_SLICE, np.minimum(most, inputs // needed)) if is_depthwise else (most,):
             slices = np.minimum(np.maximum(_SLICE, _rounded_down(limit, _SLICE)), _MOST_CHANNELS)
-            slices = np.minimum(slices, _rounded(channels, _CHANNELS))
-            deep = slices if is_depthwise else np.minimum(_input_slice(area, depth), _rounded(depth, _CHANNELS))
+            slices = np.minimum(slices, rounded(channels, _CHANNELS))
+            deep = slices if is_depthwise else np.minimum(_input_slice(area, depth), rounded(depth, _CHANNELS))
             read = needed * depth * (height / rows) * (width / columns)
             read = read * (1 if is_depthwise else -(-channels // slices)) + weights
             # Inputs that fit at once, in the two halves of the buffer, are read once.
@@ -192,19 +192,19 @@ def _needed(op: Operator, source: Operator, tile: _Tile, clipped: bool = True) -
     kernel, strides = op.attributes.get("kernel_size", 1), op.attributes.get("strides", 1)
     rows, columns = ((side - 1) * strides + kernel for side in (tile.height, tile.width))
     if not clipped:
-        return _rounded(rows, _CELL) * _rounded(columns, _CELL)
+        return rounded(rows, _CELL) * rounded(columns, _CELL)
     height, width, _ = _image(source.shape)
     return np.minimum(rows, height) * np.minimum(columns, width)
 
 
 def _taps(area: Any, depth: Any) -> Any:
     """Work for one output: pixels of the kernel one by one over deep inputs, or in groups over shallow ones."""
-    return np.minimum(_rounded(depth, _DEPTH) * area, _rounded(depth, _CHANNELS) * _rounded(area, _TAPS))
+    return np.minimum(rounded(depth, _DEPTH) * area, rounded(depth, _CHANNELS) * rounded(area, _TAPS))
 
 
 def _input_slice(area: Any, depth: Any) -> Any:
     """Channels of input that are read together, in the cheaper of both ways of `_taps`."""
-    in_groups = _rounded(depth, _CHANNELS) * _rounded(area, _TAPS) <= _rounded(depth, _DEPTH) * area
+    in_groups = rounded(depth, _CHANNELS) * rounded(area, _TAPS) <= rounded(depth, _DEPTH) * area
     return np.where(in_groups, _SLICE, _DEPTH)
 
 
@@ -213,7 +213,8 @@ def _image(shape: Shape) -> Shape:
     return (1, 1, *shape)[-3:]
 
 
-def _rounded(value: Any, multiple: int) -> Any:
+def rounded(value: Any, multiple: int) -> Any:
+    """The next multiple."""
     return -(-value // multiple) * multiple
 
 

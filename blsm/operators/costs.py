@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blsm.errors import FitError
-from blsm.operators.arrays import ArrayCosts
+from blsm.operators.arrays import ArrayCosts, rounded
 from blsm.operators.graph import Operator, OperatorGraph
 
 #: Costs count float32; a device of another precision moves a fixed share of it, which a fit absorbs.
@@ -108,9 +108,9 @@ class CostTable:
                     height, width, channels = inputs[0].shape
                     self._add("global_pool.pixels", height * width)
                     self._add("global_pool.channels", channels)
-                    self._add("global_pool.padded", height * width * _rounded(channels, 16))
-                    self._add("global_pool.padded_64", height * width * _rounded(channels, 64))
-                    self._hint(op, **{f"channels_{size}": _rounded(channels, size) / channels for size in (16, 64)})
+                    self._add("global_pool.padded", height * width * rounded(channels, 16))
+                    self._add("global_pool.padded_64", height * width * rounded(channels, 64))
+                    self._hint(op, **{f"channels_{size}": rounded(channels, size) / channels for size in (16, 64)})
             for size in CACHES:
                 self._add(f"bytes_beyond_{size >> 10}k", np.maximum(0, moved_in + moved_out - size))
         height, width, channels = (1, 1, *graph.output_shape)[-3:]
@@ -130,12 +130,12 @@ class CostTable:
         # Kernels of different size and strides are different code: each gets weights of its own.
         role = f"{op.role}_{kernel}s{strides}" if isinstance(kernel, int) and isinstance(strides, int) else op.role
         pixels, elements_in = height * width, math.prod(inputs[0].shape)
-        self._add(f"{role}.macs", pixels * _rounded(channels, 16) * kernel**2)
+        self._add(f"{role}.macs", pixels * rounded(channels, 16) * kernel**2)
         self._add(f"{role}.pixels", pixels)
         self._add(f"{role}.weights", channels * kernel**2)
         self._add(f"{role}.input", elements_in)
         self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
-        self._hint(op, **{f"channels_{size}": _rounded(channels, size) / channels for size in (8, 16, 32, 64)})
+        self._hint(op, **{f"channels_{size}": rounded(channels, size) / channels for size in (8, 16, 32, 64)})
 
     def _add_matrix(self, op: Operator, inputs: list[Operator], moved_in: Any, moved_out: Any) -> None:
         depth = _taps(op, inputs)
@@ -150,12 +150,12 @@ class CostTable:
         self._add(f"{role}.weights", columns * depth)
         self._hint(op, weights=columns * depth, inputs=moved_in, outputs=moved_out, columns=columns, depth=depth)
         self._hint(
-            op, **{f"columns_{size}": _rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
+            op, **{f"columns_{size}": rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
         )
         if is_vector:
             self._add(f"{role}.columns", columns)
             for _, tile_columns in TILES:
-                self._add(f"{role}.macs_1x{tile_columns}", _rounded(columns, tile_columns) * depth)
+                self._add(f"{role}.macs_1x{tile_columns}", rounded(columns, tile_columns) * depth)
             return
         self._add(f"{role}.input", moved_in)
         self._add(f"{role}.output", moved_out)
@@ -163,12 +163,8 @@ class CostTable:
             tiles = -(-rows // tile_rows) * -(-columns // tile_columns)
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
-        self._hint(op, **{f"rows_{size}": _rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
+        self._hint(op, **{f"rows_{size}": rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
 
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():
             self.hints[f"{op.role}.{name}"] = value
-
-
-def _rounded(value: Any, multiple: int) -> Any:
-    return -(-value // multiple) * multiple

@@ -39,8 +39,10 @@ _FILE = "joined.json"
 class _JoinedTrees(BoostedTrees):
     """Boosted trees on features that include the isolated latency, which may be their base."""
 
-    def __init__(self, corrects_isolated: bool = False, objective: str = "regression") -> None:
-        super().__init__("costs", objective)
+    def __init__(
+        self, features: str | None = None, objective: str = "regression", corrects_isolated: bool = False
+    ) -> None:
+        super().__init__(features, objective)
         self.corrects_isolated = corrects_isolated
 
     def _base_and_inputs(self, features: Features) -> tuple[Array | float, Array]:
@@ -86,7 +88,7 @@ class JoinedSurrogate:
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
 
         def fitted(corrects_isolated: bool, objective: str, count: int) -> _JoinedTrees:
-            trees = _JoinedTrees(corrects_isolated, objective)
+            trees = _JoinedTrees("costs", objective, corrects_isolated)
             trees._fit(features[:count], added_ms[:count], round((1 - _HELD_OUT) * count), seed)
             return trees
 
