@@ -6,8 +6,6 @@ two stages, at 8x8 and 4x4 pixels, and half the filters of the hypermodel for CI
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from blsm.domains import Integers
 from blsm.hypermodels import SequentialBlocks, Stack, Stage
 from blsm.hypermodels.random_networks import FAMILIES
@@ -23,8 +21,17 @@ def hypermodel() -> SequentialBlocks:
     return SequentialBlocks(Stack(FAMILIES, _STAGES), (_SIDE, _SIDE, 3))
 
 
-def images(limit: int | None, seed: int) -> Images:
-    """The digits; `limit` images of them for training at most."""
+def images(limit: int | None, seed: int, batch_size: int) -> Images:
+    """The digits; `limit` images of them for training at most, and whole batches only.
+
+    For a smaller last batch TensorFlow traces training and validation once more, which takes as long as 3 epochs.
+    """
     found = load_images("digits", limit=limit, seed=seed)
     step = found.shape[0] // _SIDE
-    return replace(found, x_train=found.x_train[:, ::step, ::step], x_validation=found.x_validation[:, ::step, ::step])
+    train, validation = (count // batch_size * batch_size for count in (len(found.x_train), len(found.x_validation)))
+    return Images(
+        found.x_train[:train, ::step, ::step],
+        found.y_train[:train],
+        found.x_validation[:validation, ::step, ::step],
+        found.y_validation[:validation],
+    )

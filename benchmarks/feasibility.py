@@ -85,7 +85,7 @@ def search(
     name: str, latency_model: Path | None, folder: Path, reference_ms: float, seed: int, options: argparse.Namespace
 ) -> Times:
     """One search, by surrogate or, without one, by measurement."""
-    images = digits.images(options.images, seed)
+    images = digits.images(options.images, seed, options.batch_size)
     data = f"{len(images.x_train)} digits at {images.shape}"
     training = Training(data, options.epochs, options.patience, seed, options.batch_size)
     plan = SearchPlan(digits.hypermodel(), images, training, options.trials, reference_ms, options.strategy)

@@ -136,6 +136,25 @@ class LatencyTuner(LatencySearch, keras_tuner.Tuner):  # type: ignore[misc]  # u
         check_objective(kwargs.pop("objective", None))
         super().__init__(oracle=oracle, hypermodel=hypermodel, **kwargs)
 
+    def reload(self) -> None:
+        """Takes over a saved search.
+
+        Raises:
+            FatalSearchError: the project is damaged, or was another search, of another hypermodel for example.
+        """
+        if self._is_worker():
+            super().reload()
+            return
+        self._populate_initial_space()
+        now = self.oracle.get_space()
+        super().reload()
+        saved = {_description(part) for part in self.oracle.get_space().space}
+        if different := sorted({part.name for part in now.space if _description(part) not in saved}):
+            raise FatalSearchError(
+                f"the project at {self.project_dir} searched another hypermodel: it lacks or declares otherwise the "
+                f"hyperparameters {', '.join(different)}: choose another project_name, or overwrite=True to start anew"
+            )
+
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         model = self._try_build(trial.hyperparameters)
         results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
@@ -188,3 +207,8 @@ def auto_tuner(
         """AutoKeras' tuner around a LatencyOracle."""
 
     return LatencyAutoTuner(oracle, hypermodel, max_model_size=max_model_size, **kwargs)
+
+
+def _description(hyperparameter: Any) -> str:
+    """What KerasTuner saves of a hyperparameter: name, values, default and conditions."""
+    return json.dumps([type(hyperparameter).__name__, hyperparameter.get_config()], sort_keys=True)

@@ -331,6 +331,18 @@ def test_an_incompatible_project_is_refused(make: MakeTuner, tmp_path: Path, cha
         make(max_trials=2)
 
 
+def test_a_project_of_another_hypermodel_is_refused(make: MakeTuner) -> None:
+    class Wider(Toy):
+        def blocks(self, hp: Any) -> Any:
+            hp.Choice("width", [1, 2])
+            return super().blocks(hp)
+
+    make(max_trials=1).search(verbose=0)
+    with pytest.raises(keras_tuner.errors.FatalError, match="searched another hypermodel: .* hyperparameters width: "):
+        make(Wider(), max_trials=2)
+    assert len(make(max_trials=2).oracle.trials) == 1
+
+
 def test_a_damaged_project_is_refused(make: MakeTuner, tmp_path: Path) -> None:
     make(max_trials=1).search(verbose=0)
     (tmp_path / "search/oracle.json").write_text('{"ongoing')
