@@ -21,6 +21,9 @@ from blsm.operators.ends import ENDS, ends
 
 Derived = TypeVar("Derived")
 
+#: What `KnownRows` keeps at most: with some 200 columns, 30 MB.
+_MOST_ROWS = 20_000
+
 
 @dataclass(frozen=True)
 class Features:
@@ -86,6 +89,18 @@ class Features:
         parts = (self.vectors[rows], self.totals[rows], self.terms[rows], self.hints[rows])
         return type(self)(*parts, self.term_names, self.hint_names)
 
+    @property
+    def table(self) -> Array:
+        """All columns side by side, shape (n, columns); `from_table` takes it apart again."""
+        return np.hstack([self.vectors, self.totals, self.terms, self.hints])
+
+    @classmethod
+    def from_table(cls, table: Array, term_names: Sequence[str], hint_names: Sequence[str]) -> Self:
+        """The features whose `table` this is."""
+        sizes = (table.shape[1] - len(TOTALS) - len(term_names) - len(hint_names), len(TOTALS), len(term_names))
+        vectors, totals, terms, hints = np.split(table, np.cumsum(sizes), axis=1)
+        return cls(vectors, totals, terms, hints, tuple(term_names), tuple(hint_names))
+
     def with_hints(self, hints: Columns) -> Self:
         """The features with more hints, columns of shape (n,)."""
         table = np.column_stack([self.hints, *hints.values()])
@@ -118,6 +133,52 @@ def end_features(configs: Sequence[BlockConfig]) -> Array:
         parts = _Batch(block_family(name), chosen).derive(chosen, ends)
         table[members] = _assemble(parts, ENDS, len(chosen))
     return table
+
+
+def output_shapes(configs: Sequence[BlockConfig]) -> list[tuple[int, ...]]:
+    """The `output_shape` of each of many configs, which takes long one by one.
+
+    Args:
+        configs: of any families.
+    """
+    shapes: list[tuple[int, ...]] = [()] * len(configs)
+    names = np.array([config.family for config in configs])
+    for name in dict.fromkeys(names.tolist()):
+        chosen = np.flatnonzero(names == name)
+        of_family = [configs[index] for index in chosen]
+        for members, shape in _Batch(block_family(name), of_family).derive(of_family, attrgetter("output_shape")):
+            sides = np.stack([np.broadcast_to(side, len(members)) for side in shape], axis=1)
+            for index, found in zip(chosen[members].tolist(), sides.tolist(), strict=True):
+                shapes[index] = tuple(found)
+    return shapes
+
+
+class KnownRows:
+    """Rows of a table of blocks, each computed once: a search meets few blocks, in many networks.
+
+    Args:
+        compute: configs -> their rows, shape (len(configs), columns).
+    """
+
+    def __init__(self, compute: Callable[[Sequence[BlockConfig]], Array]) -> None:
+        self._compute = compute
+        self._places: dict[BlockConfig, int] = {}
+        self._table: Array | None = None
+
+    def of(self, configs: Sequence[BlockConfig]) -> Array:
+        """Rows of blocks, shape (len(configs), columns)."""
+        # Equal blocks are mostly one object, and an identity is found ten times faster than a block.
+        objects = {id(config): config for config in configs}
+        new = [config for config in dict.fromkeys(objects.values()) if config not in self._places]
+        if len(self._places) + len(new) > _MOST_ROWS:
+            return self._compute(configs)
+        if new:
+            rows = self._compute(new)
+            self._places.update(zip(new, range(len(self._places), len(self._places) + len(new)), strict=True))
+            self._table = rows if self._table is None else np.vstack([self._table, rows])
+        assert self._table is not None
+        places = {identity: self._places[config] for identity, config in objects.items()}
+        return self._table[[places[id(config)] for config in configs]]
 
 
 def _assemble(parts: Sequence[tuple[Array, Columns]], names: Sequence[str], count: int) -> Array:

@@ -17,6 +17,7 @@ from blsm.blocks import BlockConfig, block_family
 from blsm.calibration import Calibration
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
+from blsm.features import output_shapes
 from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
@@ -157,6 +158,9 @@ class LatencyModel:
     additivity: Additivity | None = None
     calibration: Calibration | None = None
     _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _output_shapes: dict[BlockConfig, tuple[int, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _links_ms: dict[_Link, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: dict[float, dict[_Link, _Cached]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -214,7 +218,7 @@ class LatencyModel:
             raise DomainError("a network needs at least one block")
         if not networks:
             return np.empty(0)
-        links = list(chain.from_iterable(map(self._links, networks)))
+        links = self._links(networks)
         added_ms = self._corrected(links, self._added_once(links))
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
@@ -264,14 +268,14 @@ class LatencyModel:
 
     def deviation(self, network: Sequence[BlockConfig]) -> float:
         """Relative standard deviation that is expected of a network of these blocks around its prediction."""
-        links = self._links(network)
+        links = self._links([network])
         known = self._blocks(links, DEFAULT_LEVEL)
         return self._deviation([known[link] for link in links])
 
     def _estimate(
         self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float, level: float
     ) -> LatencyEstimate:
-        links = self._links(blocks)
+        links = self._links([blocks])
         known = self._blocks(links, level)
         parts = [known[link] for link in links]
         total = self.dispatch_ms + sum(part.block.latency_ms for part in parts)
@@ -295,17 +299,28 @@ class LatencyModel:
         quantile = conformal_quantile(self.network_scores, level)
         return quantile if quantile < math.inf else max((normal_quantile(level), *self.network_scores))
 
-    def _links(self, blocks: Sequence[BlockConfig]) -> list[_Link]:
-        """Each block with the one that it is joined to."""
+    def _links(self, networks: Sequence[Sequence[BlockConfig]]) -> list[_Link]:
+        """Each block of networks, one after the other, with the one that it is joined to."""
         if not self.joined:
-            return [(None, config) for config in blocks]
+            return [(None, config) for config in chain.from_iterable(networks)]
+        links = [link for blocks in networks for link in zip((None, *blocks), blocks, strict=False)]
+        joined = self.joined.keys()
+        shapes = self._shapes([before for before, config in links if before is not None and config.family in joined])
         return [
-            (before if self._is_joined(before, config) else None, config)
-            for before, config in zip((None, *blocks), blocks, strict=False)
+            (before if config.family in joined and shapes.get(id(before)) == config.input_shape else None, config)
+            for before, config in links
         ]
 
-    def _is_joined(self, before: BlockConfig | None, config: BlockConfig) -> bool:
-        return before is not None and config.family in self.joined and before.output_shape == config.input_shape
+    def _shapes(self, configs: Sequence[BlockConfig]) -> dict[int, tuple[int, ...]]:
+        """The output shapes of blocks, by their identity."""
+        known = self._output_shapes
+        objects = {id(config): config for config in configs}
+        if new := [config for config in dict.fromkeys(objects.values()) if config not in known]:
+            if len(known) + len(new) > _CACHE_SIZE:
+                known.clear()
+                new = list(dict.fromkeys(objects.values()))
+            known.update(zip(new, output_shapes(new), strict=True))
+        return {identity: known[config] for identity, config in objects.items()}
 
     def _added(self, links: Sequence[_Link], isolated_ms: Array) -> Array:
         """What blocks of these isolated latencies add to a network, not corrected; milliseconds."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 import blsm
 from blsm.errors import DomainError
-from blsm.features import Features, end_features
+from blsm.features import Features, KnownRows, end_features, output_shapes
 from blsm.operators.ends import ENDS, ends
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
@@ -55,3 +57,31 @@ def test_ends_are_the_same_alone_and_in_a_batch(name: str) -> None:
 def test_ends_of_several_families_keep_their_order() -> None:
     mixed = [config for name in FAMILIES for config in blsm.block_family(name).sample(2, seed=1)][::-1]
     np.testing.assert_array_equal(end_features(mixed), np.vstack([end_features([config]) for config in mixed]))
+
+
+def test_output_shapes_are_the_configs_own() -> None:
+    mixed = [config for name in FAMILIES for config in blsm.block_family(name).sample(20, seed=1)][::-1]
+    assert output_shapes(mixed) == [config.output_shape for config in mixed]
+    assert output_shapes([]) == []
+
+
+def test_a_table_holds_all_features() -> None:
+    features = Features.of(blsm.block_family("mbconv").sample(5, seed=1))
+    again = Features.from_table(features.table, features.term_names, features.hint_names)
+    for part in ("vectors", "totals", "terms", "hints", "term_names", "hint_names"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(features, part))
+
+
+def test_known_rows_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blsm.features._MOST_ROWS", 12)
+    asked: list[int] = []
+
+    def compute(configs: Sequence[blsm.BlockConfig]) -> np.ndarray:
+        asked.append(len(configs))
+        return end_features(configs)
+
+    configs = blsm.block_family("conv").sample(20, seed=1)
+    rows = KnownRows(compute)
+    for part in (configs[:5], configs[7:2:-1], configs[:5] * 2, configs, configs[:8]):
+        np.testing.assert_array_equal(rows.of(part), end_features(part))
+    assert asked == [5, 3, 20]

@@ -18,6 +18,8 @@ BYTES_PER_ELEMENT = 4
 #: Matrix kernels work on tiles of pixels x channels, and a started tile costs as much as a full one. Which tile a
 #: device has is not known beforehand: the fit chooses among these (Arm NEON 4x8 to 6x16, AVX512 7x32, and in between).
 TILES = ((1, 16), (4, 8), (6, 16), (7, 32), (8, 16))
+_TILE_ROWS = sorted({rows for rows, _ in TILES} - {1})
+_TILE_COLUMNS = sorted({columns for _, columns in TILES})
 #: Sizes of caches, bytes: activations beyond them cost more to move.
 CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
 
@@ -149,9 +151,7 @@ class CostTable:
         self._add(f"{role}.macs", rows * columns * depth)
         self._add(f"{role}.weights", columns * depth)
         self._hint(op, weights=columns * depth, inputs=moved_in, outputs=moved_out, columns=columns, depth=depth)
-        self._hint(
-            op, **{f"columns_{size}": rounded(columns, size) / columns for size in sorted({c for _, c in TILES})}
-        )
+        self._hint(op, **{f"columns_{size}": rounded(columns, size) / columns for size in _TILE_COLUMNS})
         if is_vector:
             self._add(f"{role}.columns", columns)
             for _, tile_columns in TILES:
@@ -163,7 +163,7 @@ class CostTable:
             tiles = -(-rows // tile_rows) * -(-columns // tile_columns)
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
-        self._hint(op, **{f"rows_{size}": rounded(rows, size) / rows for size in sorted({r for r, _ in TILES} - {1})})
+        self._hint(op, **{f"rows_{size}": rounded(rows, size) / rows for size in _TILE_ROWS})
 
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():

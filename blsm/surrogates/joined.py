@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import product
 from typing import Self
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
-from blsm.features import Features, end_features
+from blsm.features import Features, KnownRows, end_features
 from blsm.intervals import conformal_quantile, log_errors
 from blsm.operators.ends import ENDS
 from blsm.surrogates.base import to_json
@@ -51,6 +52,25 @@ class _JoinedTrees(BoostedTrees):
             base_ms = np.exp(features.hints[:, features.hint_names.index(_ISOLATED)])
         return base_ms, inputs
 
+    def added_ms(self, pairs: Sequence[Pair], isolated_ms: Array) -> Array:
+        """What the second blocks add, milliseconds, shape (len(pairs),); for the arguments see `JoinedSurrogate`."""
+        assert self.term_names is not None
+        own = Features.from_table(self._own.of([after for _, after in pairs]), self.term_names, self._own_hints)
+        return self._predict(_joined(own, self._ends.of([before for before, _ in pairs]), isolated_ms))
+
+    @property
+    def _own_hints(self) -> list[str]:
+        assert self.hint_names is not None
+        return [name for name in self.hint_names if name not in (_ISOLATED, *_BEFORE)]
+
+    @cached_property
+    def _own(self) -> KnownRows:
+        return KnownRows(partial(_table, term_names=self.term_names, hint_names=self._own_hints))
+
+    @cached_property
+    def _ends(self) -> KnownRows:
+        return KnownRows(end_features)
+
 
 @dataclass(frozen=True)
 class JoinedSurrogate:
@@ -84,7 +104,8 @@ class JoinedSurrogate:
         """
         order = np.random.default_rng(seed).permutation(len(pairs))
         pairs, added_ms, isolated_ms = [pairs[index] for index in order], added_ms[order], isolated_ms[order]
-        features = _features(pairs, isolated_ms)
+        ends = end_features([before for before, _ in pairs])
+        features = _joined(Features.of([after for _, after in pairs]), ends, isolated_ms)
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
 
         def fitted(corrects_isolated: bool, objective: str, count: int) -> _JoinedTrees:
@@ -93,7 +114,7 @@ class JoinedSurrogate:
             return trees
 
         predicted_ms = {
-            kind: _predict(fitted(*kind, kept), pairs[kept:], isolated_ms[kept:])
+            kind: fitted(*kind, kept).added_ms(pairs[kept:], isolated_ms[kept:])
             for kind in product((True, False), _OBJECTIVES)
         }
         # Of all pairs together: in the sum over a network, the slow ones count.
@@ -113,7 +134,7 @@ class JoinedSurrogate:
             pairs: pairs of blocks, the second ones of the surrogate's family.
             isolated_ms: the predicted latency of each second block alone, shape (len(pairs),).
         """
-        return _predict(self.trees, pairs, isolated_ms)
+        return self.trees.added_ms(pairs, isolated_ms)
 
     def to_files(self) -> dict[str, bytes]:
         """The fitted state as named files of plain data."""
@@ -135,18 +156,10 @@ class JoinedSurrogate:
         return cls(trees, scores, float(data["deviation"]), int(data["count"]))
 
 
-def _predict(trees: _JoinedTrees, pairs: Sequence[Pair], isolated_ms: Array) -> Array:
-    return trees._predict(_features(pairs, isolated_ms, trees.term_names, trees.hint_names))
+def _table(configs: Sequence[BlockConfig], term_names: Sequence[str] | None, hint_names: Sequence[str]) -> Array:
+    return Features.of(configs, term_names, hint_names).table
 
 
-def _features(
-    pairs: Sequence[Pair],
-    isolated_ms: Array,
-    term_names: Sequence[str] | None = None,
-    hint_names: Sequence[str] | None = None,
-) -> Features:
-    """The features of the second blocks, with what they are joined to as hints; terms and hints as in `Features.of`."""
-    before = end_features([before for before, _ in pairs])
-    joined = {_ISOLATED: np.log(isolated_ms), **dict(zip(_BEFORE, before.T, strict=True))}
-    own = None if hint_names is None else [name for name in hint_names if name not in joined]
-    return Features.of([after for _, after in pairs], term_names, own).with_hints(joined)
+def _joined(own: Features, ends: Array, isolated_ms: Array) -> Features:
+    """The features of second blocks, with what they are joined to as hints."""
+    return own.with_hints({_ISOLATED: np.log(isolated_ms), **dict(zip(_BEFORE, ends.T, strict=True))})

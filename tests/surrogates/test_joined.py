@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -64,3 +65,13 @@ def test_the_same_seed_gives_the_same_surrogate_and_files_keep_it(known: list[Pa
     np.testing.assert_array_equal(loaded.predict(known, isolated_ms(known)), expected_ms)
     assert (loaded.deviation, loaded.scores, loaded.count) == (first.deviation, first.scores, first.count)
     assert 0.05 < first.deviation < 0.3
+    pickle.dumps(loaded)  # for searches in several processes
+
+
+def test_many_pairs_and_few_are_predicted_alike(known: list[Pair]) -> None:
+    surrogate = JoinedSurrogate.fit(known, isolated_ms(known), isolated_ms(known), seed=0)
+    expected_ms = surrogate.predict(known, isolated_ms(known))
+    loaded = JoinedSurrogate.from_files(surrogate.to_files())
+    for start in (20, 0, 10):
+        pairs = known[start : start + 15]
+        np.testing.assert_array_equal(loaded.predict(pairs, isolated_ms(pairs)), expected_ms[start : start + 15])
