@@ -93,12 +93,15 @@ def test_another_machine_or_a_second_campaign_is_refused(tmp_path: Path) -> None
 
 
 _CAMPAIGN = """
+import signal
 import sys
 import blsm
 from blsm.profiles import ProfileStore
 from blsm.profiling import Campaign, Protocol
 from blsm.testing import FakeDevice
 if __name__ == "__main__":
+    # Where tests run in the background of a shell, it is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chains = [(config,) for config in blsm.block_family("conv").sample(40, seed=0)]
     with ProfileStore(sys.argv[1], create=True) as store:
         device = FakeDevice(visit_s=0.01)
