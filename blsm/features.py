@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -126,12 +126,8 @@ def end_features(configs: Sequence[BlockConfig]) -> Array:
         configs: of any families.
     """
     table = np.empty((len(configs), len(ENDS)))
-    names = np.array([config.family for config in configs])
-    for name in dict.fromkeys(names.tolist()):
-        members = np.flatnonzero(names == name)
-        chosen = [configs[index] for index in members]
-        parts = _Batch(block_family(name), chosen).derive(chosen, ends)
-        table[members] = _assemble(parts, ENDS, len(chosen))
+    for members, chosen, batch in _families(configs):
+        table[members] = _assemble(batch.derive(chosen, ends), ENDS, len(chosen))
     return table
 
 
@@ -142,15 +138,21 @@ def output_shapes(configs: Sequence[BlockConfig]) -> list[tuple[int, ...]]:
         configs: of any families.
     """
     shapes: list[tuple[int, ...]] = [()] * len(configs)
-    names = np.array([config.family for config in configs])
-    for name in dict.fromkeys(names.tolist()):
-        chosen = np.flatnonzero(names == name)
-        of_family = [configs[index] for index in chosen]
-        for members, shape in _Batch(block_family(name), of_family).derive(of_family, attrgetter("output_shape")):
-            sides = np.stack([np.broadcast_to(side, len(members)) for side in shape], axis=1)
-            for index, found in zip(chosen[members].tolist(), sides.tolist(), strict=True):
+    for members, chosen, batch in _families(configs):
+        for rows, shape in batch.derive(chosen, attrgetter("output_shape")):
+            sides = np.stack([np.broadcast_to(side, len(rows)) for side in shape], axis=1)
+            for index, found in zip(members[rows].tolist(), sides.tolist(), strict=True):
                 shapes[index] = tuple(found)
     return shapes
+
+
+def _families(configs: Sequence[BlockConfig]) -> Iterator[tuple[Array, list[BlockConfig], _Batch]]:
+    """The configs family by family: their indices, themselves, and the batch of them."""
+    names = np.array([config.family for config in configs])
+    for name in dict.fromkeys(names.tolist()):
+        members = np.flatnonzero(names == name)
+        chosen = [configs[index] for index in members]
+        yield members, chosen, _Batch(block_family(name), chosen)
 
 
 class KnownRows:
