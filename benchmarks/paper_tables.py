@@ -30,7 +30,7 @@ from blsm.cli.additivity import study
 from blsm.cli.common import print_table, quiet
 from blsm.cli.networks import CALIBRATION_SEED, measure
 from blsm.errors import BlsmError, DeviceError
-from blsm.evaluation import compare_networks
+from blsm.evaluation import Comparison, compare_blocks, compare_networks
 from blsm.files import write_atomically
 from blsm.fitting import fit_latency_model, verdict
 from blsm.hypermodels import sample_networks
@@ -38,6 +38,8 @@ from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
 from blsm.profiling import Device, Protocol, device, machine
+from blsm.report.figures import predicted_versus_measured
+from blsm.surrogates import DEFAULT_REGRESSOR
 
 if TYPE_CHECKING:
     import keras
@@ -62,6 +64,7 @@ def main() -> None:
         "--devices", default=DEVICES, help="names, separated by commas; those not usable here are named"
     )
     parser.add_argument("--stores", type=Path, default=Path("build/paper"), help="folder of the stores")
+    parser.add_argument("--pictures", type=Path, default=Path("docs/pictures"), help="folder of the pictures")
     parser.add_argument("--regressors", default=",".join(REGRESSORS))
     parser.add_argument("--samples", type=int, default=1715, help="configs of each family, 70 %% of them for training")
     parser.add_argument("--ends", type=int, default=500, help="configs of stem and head each")
@@ -103,14 +106,26 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
         known_ms = measure(target, store, [*to_profile(additivity.context, options), *whole], seed, "all")
         measured = {name: {n: known_ms[n] for n in chains if n in known_ms} for name, chains in networks.items()}
         calibration_ms = {network: known_ms[network] for network in for_calibration if network in known_ms}
-        blocks = {name: block_figures(store, target.name, name, seed) for name in options.regressors.split(",")}
+        blocks: dict[str, Any] = {}
         predicted: dict[str, Any] = {}
+        compared: dict[str, Comparison] = {}
         for regressor in options.regressors.split(","):
-            for context in dict.fromkeys([additivity.context, "isolated"]):
-                model = fitted(store, target.name, regressor, [*ENDS, "mbconv"], seed, context)
-                predicted[f"{regressor}, {context}"] = (
-                    model if isinstance(model, str) else network_figures(model, measured, calibration_ms)
-                )
+            for context in dict.fromkeys(["isolated", additivity.context]):
+                families = [*ENDS, *FAMILIES] if context == "isolated" else [*ENDS, "mbconv"]
+                model = fitted(store, target.name, regressor, families, seed, context)
+                if isinstance(model, str):
+                    predicted[f"{regressor}, {context}"] = model
+                    continue
+                if context == "isolated":
+                    blocks[regressor] = {name: dict(model.surrogates[name].metrics) for name in FAMILIES}
+                    compared = compare_blocks(model, store)
+                judged_networks = compare(model, measured, calibration_ms)
+                predicted[f"{regressor}, {context}"] = {
+                    name: {**found.agreement.to_json(), "inside_interval": found.inside}
+                    for name, found in judged_networks.items()
+                }
+                if regressor == DEFAULT_REGRESSOR and context == additivity.context and not options.quick:
+                    draw(target.name, compared, judged_networks, options.pictures)
     baselines = {
         "measured twice": retest(target, measured["random depth"], options),
         "MACs": macs_figures(measured),
@@ -156,24 +171,25 @@ def fitted(
         return str(error)
 
 
-def block_figures(store: ProfileStore, name: str, regressor: str, seed: int) -> dict[str, Any] | str:
-    """Table 3: family -> figures of its test split, isolated blocks."""
-    model = fitted(store, name, regressor, FAMILIES, seed, "isolated")
-    if isinstance(model, str):
-        return model
-    return {family: dict(surrogate.metrics) for family, surrogate in model.surrogates.items()}
-
-
-def network_figures(
+def compare(
     model: LatencyModel, measured: dict[str, dict[Chain, float]], calibration_ms: dict[Chain, float]
-) -> dict[str, Any]:
-    """Table 4: set of networks -> figures as the model is, and calibrated."""
-    figures = {}
-    for name, networks_ms in measured.items():
-        for kind, judged in {"plain": model, "calibrated": calibrate(model, calibration_ms)}.items():
-            comparison = compare_networks(judged, networks_ms)
-            figures[f"{name}, {kind}"] = {**comparison.agreement.to_json(), "inside_interval": comparison.inside}
-    return figures
+) -> dict[str, Comparison]:
+    """Table 4: set of networks -> predictions of the model as it is, and calibrated."""
+    models = {"plain": model, "calibrated": calibrate(model, calibration_ms)}
+    return {
+        f"{name}, {kind}": compare_networks(judged, networks_ms)
+        for name, networks_ms in measured.items()
+        for kind, judged in models.items()
+    }
+
+
+def draw(name: str, blocks: dict[str, Comparison], networks: dict[str, Comparison], folder: Path) -> None:
+    """The paper's Figure 4 of one device: held-out blocks, and networks after calibration."""
+    chosen = {f"{family} blocks": blocks[family] for family in FAMILIES if family in blocks}
+    chosen |= {kind: found for kind, found in networks.items() if kind.endswith("calibrated")}
+    folder.mkdir(exist_ok=True)
+    paper = f"; the paper's networks: Spearman {PAPER[name]}" if name in PAPER else ""
+    predicted_versus_measured(chosen, folder / f"{name}.png", f"{name}, {DEFAULT_REGRESSOR}{paper}")
 
 
 def retest(target: Device, networks_ms: dict[Chain, float], options: argparse.Namespace) -> dict[str, float]:
@@ -253,10 +269,7 @@ def print_tables(
     print(f"\n{name}: sums of measured blocks over networks")
     print_table([(context, asdict(s)) for context, s in additivity.sums.items()], ("context", "figures"))
     print(f"\n{name}, Table 3: Spearman (MAPE %) of isolated blocks")
-    rows = [
-        (regressor, *([found] if isinstance(found, str) else [_cell(found[family]) for family in FAMILIES]))
-        for regressor, found in blocks.items()
-    ]
+    rows = [(regressor, *(_cell(found[family]) for family in FAMILIES)) for regressor, found in blocks.items()]
     print_table(rows, ("regressor", *FAMILIES))
     paper = f" (paper: Spearman {PAPER[name]})" if name in PAPER else ""
     print(f"\n{name}, Table 4: random MBConv networks{paper}")

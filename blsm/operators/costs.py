@@ -22,9 +22,11 @@ _TILE_ROWS = sorted({rows for rows, _ in TILES} - {1})
 _TILE_COLUMNS = sorted({columns for _, columns in TILES})
 #: Sizes of caches, bytes: activations beyond them cost more to move.
 CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
+#: Bytes of one way and number of ways of a first level cache, and of a line of it; most processors have about these.
+_WAY, _WAYS, _LINE = 4 << 10, 12, 64
 
 #: Terms and hints that only some hardware needs: a processor's vectors and caches, and a matrix array.
-PROCESSOR_COSTS = re.compile(r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.padded")
+PROCESSOR_COSTS = re.compile(r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.padded|\.crowded$")
 ARRAY_COSTS = re.compile(r"\.array\.")
 #: What earlier versions counted under these names is counted no more.
 _RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
@@ -136,8 +138,24 @@ class CostTable:
         self._add(f"{role}.pixels", pixels)
         self._add(f"{role}.weights", channels * kernel**2)
         self._add(f"{role}.input", elements_in)
+        self._add_crowding(op, inputs)
         self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
         self._hint(op, **{f"channels_{size}": rounded(channels, size) / channels for size in (8, 16, 32, 64)})
+
+    def _add_crowding(self, op: Operator, inputs: list[Operator]) -> None:
+        """What a walk over the pixels of one channel fetches again, where many of them fall into one set of the cache.
+
+        They are as far apart as a pixel is long. Where that is a multiple of a large power of two, few sets hold them,
+        and pixels are gone when the next row needs them, or even the next window.
+        """
+        height, width, channels = inputs[0].shape
+        kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
+        # So many pixels can stay; a window moves on by `strides` columns.
+        kept = _WAY // np.maximum(np.gcd(BYTES_PER_ELEMENT * channels, _WAY), _LINE) * _WAYS
+        high, wide = _seen(kernel, height), _seen(kernel, width)
+        again = np.maximum(0, 1 - kept / (high * width)) + np.maximum(0, high * wide / kept - 1)
+        role = f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
+        self._add(f"{role}.crowded", math.prod(op.shape) * strides * kernel * again)
 
     def _add_matrix(self, op: Operator, inputs: list[Operator], moved_in: Any, moved_out: Any) -> None:
         depth = _taps(op, inputs)
@@ -168,3 +186,9 @@ class CostTable:
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():
             self.hints[f"{op.role}.{name}"] = value
+
+
+def _seen(kernel: Any, side: Any) -> Any:
+    """How much of a kernel's side lies within the image, on average over its pixels."""
+    half = kernel // 2
+    return np.maximum(kernel - half * (half + 1) / side, np.minimum(side, half + 1))

@@ -16,6 +16,8 @@ from blsm.surrogates.base import Regressor, to_json
 
 #: No block is faster than this, milliseconds: it keeps logarithms of predictions finite.
 LEAST_MS = 1e-6
+#: Work that fewer blocks do has no weight: what they tell of it is mostly their noise, and others may do much more of it.
+_LEAST_BLOCKS = 5
 
 
 class Roofline(Regressor):
@@ -40,7 +42,8 @@ class Roofline(Regressor):
     def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
         from scipy.optimize import nnls
 
-        relative = features.terms / latency_ms[:, None]
+        common = np.count_nonzero(features.terms, axis=0) >= min(_LEAST_BLOCKS, len(latency_ms))
+        relative = features.terms * common / latency_ms[:, None]
         scale = relative.max(axis=0)
         scale[scale == 0] = 1.0
         weights = nnls(relative / scale, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[0] / scale

@@ -57,6 +57,21 @@ def test_padding_to_tiles_shows_in_the_hints() -> None:
     assert hints["conv.rows_7"] == pytest.approx(14 / 8)
 
 
+def _crowded(channels: int, kernel: int = 7, side: int = 32) -> float:
+    """What a depthwise convolution fetches again, for each of its outputs."""
+    graph = trace(lambda x: x.depthwise_conv(kernel), (side, side, channels))
+    return float(CostTable(graph).terms[f"depthwise_conv_{kernel}.crowded"]) / (side * side * channels)
+
+
+def test_pixels_that_lie_a_power_of_two_apart_crowd_the_cache() -> None:
+    assert _crowded(1000) == _crowded(72) == 0  # 64 sets keep seven rows
+    assert _crowded(1024) > 2 * _crowded(512) > 2 * _crowded(256) > 0
+    assert _crowded(3072) == _crowded(1024)
+    assert _crowded(1024, side=8) < _crowded(1024)  # a part of each window lies outside
+    assert _crowded(1024, side=2) == 0
+    assert _crowded(128, kernel=3) == 0
+
+
 def test_costs_of_arrays_can_be_left_out() -> None:
     graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
     whole, without = CostTable(graph), CostTable(graph, arrays=False)

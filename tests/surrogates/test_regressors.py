@@ -157,6 +157,18 @@ def test_a_latency_that_is_a_sum_of_costs_is_learned_by_the_base() -> None:
     assert Agreement.of(regressor.predict(test), test_ms).mape < 3
 
 
+def test_work_that_few_blocks_do_is_no_base_for_others() -> None:
+    rng = np.random.default_rng(0)
+    common, rare = rng.uniform(1, 2, 60), np.where(np.arange(60) < 4, 1.0, 0.0)
+    terms = np.column_stack([common, rare])
+    features = Features(np.zeros((60, 1)), np.zeros((60, 6)), terms, np.zeros((60, 0)), ("common", "rare"), ())
+    base = regressor_class("roofline")()
+    base._fit(features, common + 0.5 * rare, 60, 0)
+    assert base.term_names == ("common",)
+    base._fit(features[:4], common[:4] + 0.5, 4, 0)
+    assert base.term_names == ("common", "rare")  # where there are no others, all is common
+
+
 def test_the_base_makes_trees_better() -> None:
     figures = {}
     for name in ("boosted_trees", "plain_boosted_trees"):
