@@ -25,6 +25,9 @@ _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
+#: What each block adds beyond counts where networks left out are predicted so much better for it, relative: in a network
+#: of tiny blocks it is much, and a small gain of a few networks is chance.
+_EACH_MUST_GAIN = 0.1
 #: Networks beyond this many standard deviations, estimated by the median, count less.
 _HUBER, _REWEIGHTINGS = 1.5, 10
 
@@ -99,17 +102,12 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     relative = np.column_stack([total_ms, added_ms, counts * unit_ms]) / target_ms[:, None]
     missing = 1 - (model.dispatch_ms + total_ms) / target_ms
     prior = np.array([_SHARED, *[_OWN] * len(families), _EACH])
-    weights = np.ones(len(networks))
-    for _ in range(_REWEIGHTINGS):
-        inputs, target = relative * prior * weights[:, None], missing * weights
-        squares = [np.square(_left_out(inputs, target, candidate)).mean() for candidate in _NOISES]
-        noise = _NOISES[int(np.argmin(squares))]
-        solution = prior * _ridge(inputs, target, noise)
-        # 1 - predicted / measured of each network, predicted from the others.
-        errors = _left_out(inputs, target, noise) / weights
-        stray = np.abs(missing - relative @ solution)
-        limit = _HUBER * 1.4826 * max(float(np.median(stray)), 1e-6)
-        weights = np.sqrt(limit / np.maximum(stray, limit))
+    solution, errors = _robust_ridge(relative[:, :-1], missing, prior[:-1])
+    of_all, errors_of_all = _robust_ridge(relative, missing, prior)
+    if np.abs(errors_of_all).mean() < (1 - _EACH_MUST_GAIN) * np.abs(errors).mean():
+        solution, errors = of_all, errors_of_all
+    else:
+        solution = np.append(solution, 0.0)
     shared, *own, each = solution
     calibration = Calibration(
         {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
@@ -125,6 +123,21 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
         for network, log_ratio in zip(networks, log_ratios.tolist(), strict=True)
     )
     return replace(calibrated, network_scores=tuple(sorted(scores)))
+
+
+def _robust_ridge(relative: Array, missing: Array, prior: Array) -> tuple[Array, Array]:
+    """The coefficients, and the error of each network as predicted from the others, 1 - predicted / measured."""
+    weights = np.ones(len(missing))
+    for _ in range(_REWEIGHTINGS):
+        inputs, target = relative * prior * weights[:, None], missing * weights
+        squares = [np.square(_left_out(inputs, target, candidate)).mean() for candidate in _NOISES]
+        noise = _NOISES[int(np.argmin(squares))]
+        solution = prior * _ridge(inputs, target, noise)
+        errors = _left_out(inputs, target, noise) / weights
+        stray = np.abs(missing - relative @ solution)
+        limit = _HUBER * 1.4826 * max(float(np.median(stray)), 1e-6)
+        weights = np.sqrt(limit / np.maximum(stray, limit))
+    return solution, errors
 
 
 def _ridge(inputs: Array, target: Array, noise: float) -> Array:

@@ -69,15 +69,24 @@ def test_few_networks_are_trusted_less_than_many(fake_model: blsm.LatencyModel) 
 
 
 def test_intervals_know_what_calibration_left_over(fake_model: blsm.LatencyModel) -> None:
+    inside = []
+    for seed in (0, 10, 20):
+        random = np.random.default_rng(seed)
+        networks = sample_networks(140, seed)
+        noisy = {network: slower_ms(network) * random.lognormal(0, 0.1) for network in networks}
+        model = calibrate(fake_model, {network: noisy[network] for network in networks[:40]})
+        inside.append(compare_networks(model, noisy).inside)
+    assert 0.8 <= np.mean(np.array(inside, float)) <= 0.97
+
+
+def test_what_each_block_adds_beyond_must_show(fake_model: blsm.LatencyModel, calibrated: blsm.LatencyModel) -> None:
+    assert calibrated.calibration is not None
+    assert calibrated.calibration.each_ms == pytest.approx(0.002, rel=0.3)
     random = np.random.default_rng(0)
-
-    def noisy(seed: int, count: int) -> dict[Chain, float]:
-        return {n: slower_ms(n) * random.lognormal(0, 0.1) for n in sample_networks(count, seed)}
-
-    model = calibrate(fake_model, noisy(1, 40))
-    inside = compare_networks(model, noisy(2, 150)).inside
-    assert inside is not None
-    assert 0.8 <= inside <= 0.99
+    noisy = {n: 1.1 * fake_latency_ms(n) * random.lognormal(0, 0.05) for n in sample_networks(20, seed=1)}
+    calibration = calibrate(fake_model, noisy).calibration
+    assert calibration is not None
+    assert calibration.each_ms == 0
 
 
 def test_calibrating_again_starts_anew(calibrated: blsm.LatencyModel, fake_model: blsm.LatencyModel) -> None:
