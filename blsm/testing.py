@@ -10,7 +10,7 @@ import json
 import pickle
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +44,7 @@ class FakeDevice(Device):
         crashes: chains that crash when they run.
         cpu: what the fingerprint says.
         visit_s: how long a visit takes, seconds.
+        slow: numbers of a session's visits, from 0, that find the device slow: what runs takes twice as long.
     """
 
     key: ClassVar[str] = "fake"
@@ -58,6 +59,7 @@ class FakeDevice(Device):
         crashes: Iterable[Chain] = (),
         cpu: str = "formula",
         visit_s: float = 0.0,
+        slow: Container[int] = (),
         **chosen: object,
     ) -> None:
         super().__init__(**chosen)
@@ -66,6 +68,7 @@ class FakeDevice(Device):
         self.crashes = frozenset(map(digest, crashes))
         self.cpu = cpu
         self.visit_s = visit_s
+        self.slow = slow
 
     def missing(self) -> str | None:
         return None
@@ -86,13 +89,15 @@ class FakeDevice(Device):
         artifact.write_text(json.dumps({"latency_ms": fake_latency_ms(blocks), "crashes": crashes}))
 
     def open(self, core: int | None = None) -> Session:
-        return _FakeSession(self.noise, self.visit_s)
+        return _FakeSession(self.noise, self.visit_s, self.slow)
 
 
 class _FakeSession(Session):
-    def __init__(self, noise: float, visit_s: float) -> None:
+    def __init__(self, noise: float, visit_s: float, slow: Container[int]) -> None:
         self._noise = noise
         self._visit_s = visit_s
+        self._slow = slow
+        self._visits = 0
         self._random = np.random.default_rng(0)
 
     def visit(self, artifact: Path, protocol: Protocol) -> Visit:
@@ -103,7 +108,9 @@ class _FakeSession(Session):
             raise DeviceError("the fake runtime refused it") from None
         if data["crashes"]:
             raise DeviceError("the fake runtime crashed")
-        samples = 1e6 * data["latency_ms"] * (1 + self._random.exponential(self._noise, protocol.invocations))
+        slower = 2 if self._visits in self._slow else 1
+        self._visits += 1
+        samples = 1e6 * slower * data["latency_ms"] * (1 + self._random.exponential(self._noise, protocol.invocations))
         return Visit.from_samples(np.rint(samples).astype(int).tolist())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 import queue
 import random
@@ -31,7 +32,13 @@ SENTINEL: Chain = (
         height=16, width=16, in_channels=32, filters=32, kernel_size=3, strides=1, expand_ratio=4
     ),
 )
-_SENTINEL_INTERVAL_S = 20.0
+_SENTINEL_INTERVAL_S = 5.0
+#: Slower than its best by more than this, the device itself is slow: threads that share one physical core for half a
+#: minute, say. Noise of a quiet machine stays below.
+_SLOW = 1.25
+#: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
+#: and this: a machine that is slow for good is measured as it is.
+_SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 60.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
 #: Seconds between two visits of one chain, at least, while there are others to visit. A machine has slow spells, and
@@ -54,10 +61,11 @@ class CampaignReport:
         asked: chains that were asked for.
         complete: those that have all their visits now, earlier runs included.
         failed: chain -> reason, of those that can't be compiled or run.
-        visits: visits made in this run.
+        visits: visits made in this run, that count.
         lost: what happened to hosts that could not be used, or were lost on the way.
         compiling_s: time of all compilers together, seconds.
         transfer_s: time for moving artifacts to other machines, of all of them together, seconds.
+        waited_s: time that sessions waited for their device to be fast again, seconds.
         measuring_s: time in visits, of all measuring cores together, seconds.
         idle_s: time that the measuring cores did neither, e.g. because nothing was compiled yet, seconds.
         total_s: time of this run, seconds.
@@ -71,6 +79,7 @@ class CampaignReport:
     lost: list[str] = field(default_factory=list)
     compiling_s: float = 0.0
     transfer_s: float = 0.0
+    waited_s: float = 0.0
     measuring_s: float = 0.0
     idle_s: float = 0.0
     total_s: float = 0.0
@@ -99,7 +108,8 @@ class Campaign:
     """Profiles chains on a device into a store.
 
     Chains are compiled on the other cores while one core measures. Each visit is stored at once; chains that the store
-    holds already are not measured again.
+    holds already are not measured again. A visit counts if the sentinel block is as fast as ever before and after it:
+    while it is not, the campaign waits, and visits what was visited then once more.
 
     Args:
         device: measures there.
@@ -192,6 +202,9 @@ class Campaign:
         ready: list[_Task] = []
         with compilers, _Measurers(self.device.sessions(core), self.protocol, self._machine, arrived) as measurers:
             report.lost += self.device.unusable
+            if len(measurers.alive) == 1:  # of several hosts, each has a speed of its own
+                known_ns = [visit.minimum_ns for visit in self.store.sentinel_visits(self.device.name)]
+                measurers.alive[0].best_ns = min(known_ns, default=math.inf)
             try:
                 compilers.compile_now(sentinel)
                 report.compiling_s += sentinel.compiling_s
@@ -203,6 +216,8 @@ class Campaign:
                         self._hand_out(ready, sentinel, measurers, report, bool(compilers.pending))
                     busy = any(measurer.tasks for measurer in measurers.alive)
                     if not busy and (over or not (ready or compilers.pending)):
+                        for measurer in measurers.alive:
+                            self._count(measurer, ready, compilers, report)
                         return
                     self._settle(arrived, sentinel, ready, compilers, measurers, report)
             finally:
@@ -215,15 +230,19 @@ class Campaign:
         """Gives sessions that have too little to do the sentinel if it is due, or else the next task."""
         for measurer in measurers.alive:
             while len(measurer.tasks) < _AHEAD:
-                task = sentinel
                 if time.monotonic() >= measurer.sentinel_due:
-                    measurer.sentinel_due = time.monotonic() + _SENTINEL_INTERVAL_S
+                    interval_s = _SLOW_INTERVAL_S if measurer.slow_since else _SENTINEL_INTERVAL_S
+                    measurer.sentinel_due = time.monotonic() + interval_s
+                    measurer.give(sentinel)
+                elif measurer.slow_since:
+                    break
                 elif (chosen := self._choose(ready, more)) is not None:
                     ready.remove(chosen)
-                    task = chosen
+                    measurer.give(chosen)
+                elif measurer.uncounted and not (measurer.tasks or more):
+                    measurer.sentinel_due = 0.0
                 else:
                     break
-                measurer.give(task)
 
     def _settle(
         self,
@@ -267,17 +286,23 @@ class Campaign:
             task, measurer = event.task, event.measurer
             measurer.tasks.remove(task)
             if isinstance(event.outcome, HostError):
-                lost = [task, *measurer.tasks]
+                lost = [task, *measurer.tasks, *(task for task, _ in measurer.uncounted)]
                 measurers.lose(measurer, event.outcome, report)
                 ready.extend(task for task in lost if task is not sentinel)
             elif task is sentinel:
                 if isinstance(event.outcome, DeviceError):
                     raise event.outcome
                 self.store.add_sentinel_visit(self.device.name, event.outcome)
-            elif self._record(task, event.outcome, report):
+                if measurer.was_fast(event.outcome.minimum_ns):
+                    self._count(measurer, ready, compilers, report)
+                else:
+                    ready.extend(task for task, _ in measurer.uncounted)
+                    measurer.uncounted.clear()
+            elif isinstance(event.outcome, DeviceError):
+                self._fail(task, str(event.outcome), report)
                 compilers.release(task)
             else:
-                ready.append(task)
+                measurer.uncounted.append((task, event.outcome))
             return
         compilers.pending -= 1
         report.compiling_s += event.compiling_s
@@ -295,19 +320,20 @@ class Campaign:
             return self._random.choice(rested)
         return None if more or not ready else min(ready, key=lambda task: task.rested_at)
 
-    def _record(self, task: _Task, outcome: Visit | DeviceError, report: CampaignReport) -> bool:
-        """Counts a visit that is stored; returns whether the task is settled, by its last visit or by failing."""
-        if isinstance(outcome, DeviceError):
-            self._fail(task, str(outcome), report)
-            return True
-        planned = len(task.minima_ns) < self.protocol.visits
-        task.minima_ns.append(outcome.minimum_ns)
-        task.rested_at = time.monotonic() + _REST_S
-        report.visits += 1
-        self.progress(int(planned))
-        settled = self.protocol.visits_left(task.minima_ns) == 0
-        report.complete += settled
-        return settled
+    def _count(self, measurer: _Measurer, ready: list[_Task], compilers: _Compilers, report: CampaignReport) -> None:
+        """Counts visits that the device was fast at; they are stored already."""
+        for task, visit in measurer.uncounted:
+            planned = len(task.minima_ns) < self.protocol.visits
+            task.minima_ns.append(visit.minimum_ns)
+            task.rested_at = time.monotonic() + _REST_S
+            report.visits += 1
+            self.progress(int(planned))
+            if self.protocol.visits_left(task.minima_ns) == 0:
+                report.complete += 1
+                compilers.release(task)
+            else:
+                ready.append(task)
+        measurer.uncounted.clear()
 
     def _fail(self, task: _Task, reason: str, report: CampaignReport) -> None:
         logger.info("%s failed: %s", task.blocks, reason)
@@ -322,6 +348,10 @@ class _Measurer:
     Attributes:
         tasks: what it was given and has not answered yet.
         sentinel_due: when it is to visit the sentinel next, monotonic seconds.
+        best_ns: the least that the sentinel took, nanoseconds.
+        slow_since: since when the device is slow, monotonic seconds; None while it is not.
+        waited_s: how long it was slow before that, seconds.
+        uncounted: visits since the sentinel's last one, which will tell whether they count.
     """
 
     def __init__(
@@ -329,6 +359,10 @@ class _Measurer:
     ) -> None:
         self.tasks: list[_Task] = []
         self.sentinel_due = 0.0
+        self.best_ns = math.inf
+        self.slow_since: float | None = None
+        self.waited_s = 0.0
+        self.uncounted: list[tuple[_Task, Visit]] = []
         self.session = session
         self.measuring_s = 0.0
         self.ended: float | None = None
@@ -344,6 +378,18 @@ class _Measurer:
         """Has a task visited; the outcome arrives in the campaign's queue."""
         self.tasks.append(task)
         self._given.put(task)
+
+    def was_fast(self, sentinel_ns: int) -> bool:
+        """Whether the device was fast since the sentinel's visit before, now that it took so long."""
+        self.best_ns = min(self.best_ns, sentinel_ns)
+        now, since = time.monotonic(), self.slow_since
+        waited_s = self.waited_s + (0.0 if since is None else now - since)
+        if sentinel_ns > _SLOW * self.best_ns and waited_s <= self.measuring_s + _PATIENCE_S:
+            if since is None:
+                self.slow_since = now
+            return False
+        self.slow_since, self.waited_s = None, waited_s
+        return since is None
 
     def _work(self) -> None:
         while (task := self._given.get()) is not None and not self._closing.is_set():
@@ -424,7 +470,9 @@ class _Measurers:
             spent = (measurer.ended or time.monotonic()) - self._began
             report.measuring_s += measurer.measuring_s
             report.transfer_s += measurer.session.transfer_s
-            report.idle_s += spent - measurer.measuring_s - measurer.session.transfer_s
+            report.waited_s += measurer.waited_s
+            used = measurer.measuring_s + measurer.session.transfer_s + measurer.waited_s
+            report.idle_s += max(0.0, spent - used)
 
     def close(self) -> None:
         """Ends all sessions."""

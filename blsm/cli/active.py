@@ -85,6 +85,7 @@ def _together(reports: Sequence[CampaignReport]) -> CampaignReport:
         lost=[reason for report in reports for reason in report.lost],
         compiling_s=sum(report.compiling_s for report in reports),
         transfer_s=sum(report.transfer_s for report in reports),
+        waited_s=sum(report.waited_s for report in reports),
         measuring_s=sum(report.measuring_s for report in reports),
         idle_s=sum(report.idle_s for report in reports),
         total_s=sum(report.total_s for report in reports),

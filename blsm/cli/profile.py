@@ -227,6 +227,8 @@ def summary(report: CampaignReport, device: str, store: str) -> str:
         f"transfer {report.transfer_s:.0f} s, idle {report.idle_s:.0f} s ({report.idle_share:.0%}), "
         f"compiling {report.compiling_s:.0f} s"
     ]
+    if report.waited_s >= 1:
+        lines.append(f"waited {report.waited_s:.0f} s for the device to be as fast as before (sentinel block)")
     lines += [f"lost: {reason}" for reason in report.lost]
     if report.failed:
         chain, reason = next(iter(report.failed.items()))

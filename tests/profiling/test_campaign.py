@@ -14,28 +14,29 @@ import pytest
 import blsm
 from blsm.errors import DeviceError, FingerprintError, StoreError
 from blsm.profiles import Chain, ProfileStore
-from blsm.profiling import Campaign, Protocol
+from blsm.profiling import Campaign, Protocol, campaign
 from blsm.profiling.campaign import SENTINEL
 from blsm.testing import FakeDevice, fake_latency_ms
 
 CHAINS: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(40, seed=0)]
+MORE: list[Chain] = [(config,) for config in blsm.block_family("head").sample(5, seed=0)]
 PROTOCOL = Protocol(visits=3, invocations=20)
 
 
 def test_every_chain_gets_its_visits_and_the_minimum_is_found(tmp_path: Path) -> None:
     settled = []
     with ProfileStore(tmp_path / "p.db", create=True) as store:
-        campaign = Campaign(FakeDevice(), store, PROTOCOL, progress=settled.append)
-        assert campaign.visits_needed(CHAINS) == 120
-        report = campaign.run([*CHAINS, *CHAINS[:3]])
+        begun = Campaign(FakeDevice(), store, PROTOCOL, progress=settled.append)
+        assert begun.visits_needed(CHAINS) == 120
+        report = begun.run([*CHAINS, *CHAINS[:3]])
         assert (report.asked, report.complete, report.visits, report.failed) == (40, 40, 120, {})
         assert sum(settled) == 120
         for profile in store.profiles("fake"):
             assert len(profile.visits) == 3
             assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
         assert len(store.sentinel_visits("fake")) >= 1
-        assert campaign.visits_needed(CHAINS) == 0
-        assert campaign.run(CHAINS).visits == 0
+        assert begun.visits_needed(CHAINS) == 0
+        assert begun.run(CHAINS).visits == 0
     assert not (tmp_path / "p.db.work").exists()
 
 
@@ -46,6 +47,30 @@ def test_visits_of_one_chain_are_spread_over_the_campaign(tmp_path: Path) -> Non
     order = [chain for _, chain in visits]
     # But for the last few, which have no others left to be interleaved with.
     assert all(one != other for one, other in itertools.pairwise(order[:-20]))
+
+
+def test_visits_while_the_device_is_slow_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(campaign, "_SLOW_INTERVAL_S", 0.0)
+    device = FakeDevice(visit_s=0.002, slow=range(20, 90))
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(device, store, Protocol(visits=1, invocations=20)).run(CHAINS)
+        assert (report.complete, report.visits) == (40, 40)
+        assert report.waited_s > 0
+        minima = [(visit.minimum_ns, p) for p in store.profiles("fake") for visit in p.visits]
+        assert any(ns > 1.9e6 * fake_latency_ms(p.blocks) for ns, p in minima)  # stored, but made again
+        for profile in store.profiles("fake"):
+            assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
+
+
+def test_a_device_that_is_slow_for_good_is_measured_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
+    monkeypatch.setattr(campaign, "_SLOW_INTERVAL_S", 0.0)
+    monkeypatch.setattr(campaign, "_PATIENCE_S", 0.1)
+    device = FakeDevice(visit_s=0.002, slow=range(20, 100_000))
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        assert Campaign(device, store, PROTOCOL).run(CHAINS).complete == 40
+        assert Campaign(FakeDevice(slow=range(1000)), store, PROTOCOL).run(MORE).complete == len(MORE)
 
 
 def test_failures_are_recorded_and_the_campaign_goes_on(tmp_path: Path) -> None:
@@ -97,7 +122,7 @@ import signal
 import sys
 import blsm
 from blsm.profiles import ProfileStore
-from blsm.profiling import Campaign, Protocol
+from blsm.profiling import Campaign, Protocol, campaign
 from blsm.testing import FakeDevice
 if __name__ == "__main__":
     # Where tests run in the background of a shell, it is ignored.
