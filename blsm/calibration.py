@@ -25,8 +25,8 @@ _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
-#: What each block adds beyond counts where networks left out are predicted so much better for it, relative: in a network
-#: of tiny blocks it is much, and a small gain of a few networks is chance.
+#: What each block adds beyond counts where networks left out are predicted so much better for it, relative: in a
+#: network of tiny blocks it is much, and a small gain of a few networks is chance.
 _EACH_MUST_GAIN = 0.1
 #: Networks beyond this many standard deviations, estimated by the median, count less.
 _HUBER, _REWEIGHTINGS = 1.5, 10

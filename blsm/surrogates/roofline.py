@@ -16,7 +16,7 @@ from blsm.surrogates.base import Regressor, to_json
 
 #: No block is faster than this, milliseconds: it keeps logarithms of predictions finite.
 LEAST_MS = 1e-6
-#: Work that fewer blocks do has no weight: what they tell of it is mostly their noise, and others may do much more of it.
+#: Work that fewer blocks do has no weight: what they tell of it is mostly noise, and others may do much more of it.
 _LEAST_BLOCKS = 5
 
 
