@@ -37,7 +37,7 @@ _SENTINEL_INTERVAL_S = 5.0
 #: minute, say. Noise of a quiet machine stays below.
 _SLOW = 1.25
 #: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
-#: and this: a machine that is slow for good is measured as it is.
+#: and this: a device that is slow for good is measured as it is.
 _SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 60.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
@@ -384,10 +384,11 @@ class _Measurer:
         self.best_ns = min(self.best_ns, sentinel_ns)
         now, since = time.monotonic(), self.slow_since
         waited_s = self.waited_s + (0.0 if since is None else now - since)
-        if sentinel_ns > _SLOW * self.best_ns and waited_s <= self.measuring_s + _PATIENCE_S:
-            if since is None:
-                self.slow_since = now
-            return False
+        if sentinel_ns > _SLOW * self.best_ns:
+            if waited_s <= self.measuring_s + _PATIENCE_S:
+                self.slow_since = since or now
+                return False
+            self.best_ns = sentinel_ns  # from now on it is like that
         self.slow_since, self.waited_s = None, waited_s
         return since is None
 
