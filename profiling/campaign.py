@@ -33,8 +33,8 @@ SENTINEL: Chain = (
     ),
 )
 _SENTINEL_INTERVAL_S = 5.0
-#: Slower than its best by more than this, the device itself is slow: threads that share one physical core for half a
-#: minute, say. Noise of a quiet machine stays below.
+#: Slower than its best by more than this, the device itself is slow: it shares its cores with others, say, or is hot.
+#: Noise of a quiet machine stays below.
 _SLOW = 1.25
 #: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
 #: and this: a device that is slow for good is measured as it is.

@@ -41,6 +41,9 @@ FACTS_TIMEOUT_S = 60.0
 _MEMORY_SHARE = 0.8
 #: How often to look at it while a request runs, seconds; most visits are shorter.
 _WATCH_S = 0.1
+#: How long invocations are watched for which threads compute, seconds; those that take this share of what the busiest
+#: one does.
+_SPREAD_S, _BUSY = 0.005, 0.25
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
 OUTPUT = "blsm_output_"
 
@@ -336,12 +339,56 @@ def time_invocations(
     return samples
 
 
-def answer(request: dict[str, Any], runner: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one request."""
+def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
+    """Gives each of the threads that compute a core of its own.
+
+    The kernel may leave two of them on one core for half a minute, while another one idles: all takes twice as long
+    then. They are known by the time that they take in a few invocations, spinning included, and stay where they are but
+    for those whose core is taken.
+
+    Args:
+        invoke: what computes.
+        cores: those that the process may use.
+    """
+    if len(cores) < 2:
+        return
+    invoke()  # some runtimes make their threads now
+    threads = Path("/proc/self/task")
+    try:
+        before = {int(thread.name): _taken_ns(int(thread.name)) for thread in threads.iterdir()}
+        started = time.perf_counter()
+        while time.perf_counter() - started < _SPREAD_S:
+            invoke()
+        took = {thread: _taken_ns(thread) - ns for thread, ns in before.items()}
+        # Fields of `stat` after the name, which may contain anything: the 37th of them is where it ran last.
+        ran = {thread: int((threads / f"{thread}/stat").read_text().rpartition(")")[2].split()[36]) for thread in took}
+    except OSError:  # a kernel that does not say, or a thread that ended
+        return
+    busy = sorted((t for t in took if took[t] > _BUSY * max(took.values())), key=lambda t: -took[t])[: len(cores)]
+    places: dict[int, int] = {}
+    for thread in busy:
+        if ran[thread] in cores and ran[thread] not in places.values():
+            places[thread] = ran[thread]
+    free = [core for core in cores if core not in places.values()]
+    for thread in busy:
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread, {places[thread] if thread in places else free.pop()})
+
+
+def _taken_ns(thread: int) -> int:
+    """The time that a thread of this process has run, nanoseconds."""
+    # The clock of a thread by its number, see clock_getcpuclockid(3); /proc knows the time of the last tick only.
+    return time.clock_gettime_ns((~thread << 3) | 6)
+
+
+def answer(request: dict[str, Any], runner: str, options: dict[str, Any], cores: Sequence[int]) -> dict[str, Any]:
+    """The answer to one request; `cores` are those that the process may use."""
     try:
         if "facts" in request:
             return facts(runner)
+        os.sched_setaffinity(0, cores)  # new threads inherit it
         invoke = RUNNERS[runner](request.pop("artifact"), **options)
+        spread_threads(invoke, cores)
         started_s = time.time()
         samples_ns = time_invocations(invoke, **request)
         if isinstance(invoke, Dispatch):
@@ -537,8 +584,9 @@ def main() -> None:
     # Runtimes print to standard output at will: answers get a channel of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    cores = available_cores()
     for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options)) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options, cores)) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ import pytest
 from blsm.errors import DeviceError
 from blsm.profiling import Protocol
 from blsm.profiling.timer import WorkerSession
-from blsm.profiling.worker import time_invocations
+from blsm.profiling.worker import available_cores, spread_threads, time_invocations
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
@@ -72,3 +76,29 @@ def test_a_visit_out_of_time_still_has_its_least_invocations() -> None:
     calls, invoke = _counter()
     samples = time_invocations(invoke, 1000, 0.0, 5, warmup=0)  # type: ignore[arg-type]
     assert len(samples) == len(calls) == 5
+
+
+@pytest.mark.skipif(len(available_cores()) < 2, reason="needs two cores")
+def test_threads_that_compute_get_a_core_each() -> None:
+    cores = available_cores()
+    data = bytes(1 << 20)  # hashing it lets other threads run
+    threads: dict[int, None] = {}
+
+    def compute() -> None:
+        threads[threading.get_native_id()] = None
+        hashlib.sha256(data).digest()
+
+    with ThreadPoolExecutor(2) as pool:
+
+        def invoke() -> None:
+            for future in [pool.submit(compute) for _ in range(8)]:
+                future.result()
+
+        invoke()
+        assert len(threads) == 2
+        for thread in threads:
+            os.sched_setaffinity(thread, cores[:1])
+        spread_threads(invoke, cores)
+        placed = [os.sched_getaffinity(thread) for thread in threads]
+    assert [len(mask) for mask in placed] == [1, 1]
+    assert placed[0] != placed[1]
