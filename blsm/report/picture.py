@@ -10,6 +10,8 @@ from blsm.errors import FileError
 from blsm.report.chart import COLOURS, Axis, Chart, Panel, Series, log_ticks
 
 _INCHES = 3.6
+#: Panels side by side, at most.
+_COLUMNS = 4
 #: More labels than this would overlap on a logarithmic axis: they are turned.
 _UPRIGHT_TICKS = 4
 
@@ -42,8 +44,8 @@ def save_picture(chart: Chart, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    columns = min(4, len(chart.panels))
-    rows = -(-len(chart.panels) // columns)
+    rows = -(-len(chart.panels) // _COLUMNS)
+    columns = -(-len(chart.panels) // rows)
     height = max(_height(panel) for panel in chart.panels)
     figure = plt.figure(figsize=(max(6.0, _INCHES * columns), 0.5 + height * rows), layout="constrained")
     cells = figure.subfigures(rows, columns, squeeze=False).flat
