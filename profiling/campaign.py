@@ -38,7 +38,7 @@ _SENTINEL_INTERVAL_S = 5.0
 _SLOW = 1.25
 #: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
 #: and this: a device that is slow for good is measured as it is.
-_SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 60.0
+_SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 20.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
 #: Seconds between two visits of one chain, at least, while there are others to visit. A machine has slow spells, and
