@@ -100,5 +100,6 @@ def test_threads_that_compute_get_a_core_each() -> None:
             os.sched_setaffinity(thread, cores[:1])
         spread_threads(invoke, cores)
         placed = [os.sched_getaffinity(thread) for thread in threads]
+        os.sched_setaffinity(0, cores)
     assert [len(mask) for mask in placed] == [1, 1]
     assert placed[0] != placed[1]
