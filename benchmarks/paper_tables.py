@@ -106,26 +106,32 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
         known_ms = measure(target, store, [*to_profile(additivity.context, options), *whole], seed, "all")
         measured = {name: {n: known_ms[n] for n in chains if n in known_ms} for name, chains in networks.items()}
         calibration_ms = {network: known_ms[network] for network in for_calibration if network in known_ms}
-        blocks: dict[str, Any] = {}
-        predicted: dict[str, Any] = {}
-        compared: dict[str, Comparison] = {}
+        reasons: dict[str, str] = {}
+        models: dict[tuple[str, str], LatencyModel] = {}
         for regressor in options.regressors.split(","):
             for context in dict.fromkeys(["isolated", additivity.context]):
                 families = [*ENDS, *FAMILIES] if context == "isolated" else [*ENDS, "mbconv"]
                 model = fitted(store, target.name, regressor, families, seed, context)
                 if isinstance(model, str):
-                    predicted[f"{regressor}, {context}"] = model
-                    continue
-                if context == "isolated":
-                    blocks[regressor] = {name: dict(model.surrogates[name].metrics) for name in FAMILIES}
-                    compared = compare_blocks(model, store)
-                judged_networks = compare(model, measured, calibration_ms)
-                predicted[f"{regressor}, {context}"] = {
-                    name: {**found.agreement.to_json(), "inside_interval": found.inside}
-                    for name, found in judged_networks.items()
-                }
-                if regressor == DEFAULT_REGRESSOR and context == additivity.context and not options.quick:
-                    draw(target.name, compared, judged_networks, options.pictures)
+                    reasons[f"{regressor}, {context}"] = model
+                else:
+                    models[regressor, context] = model
+        compared = {key: compare(model, measured, calibration_ms) for key, model in models.items()}
+        shown = DEFAULT_REGRESSOR, "isolated"
+        if not options.quick and shown in models:
+            networks_shown = compared.get((DEFAULT_REGRESSOR, additivity.context), {})
+            draw(target.name, compare_blocks(models[shown], store), networks_shown, options.pictures)
+    blocks = {
+        regressor: {name: dict(model.surrogates[name].metrics) for name in FAMILIES}
+        for (regressor, context), model in models.items()
+        if context == "isolated"
+    }
+    predicted: dict[str, Any] = {
+        f"{regressor}, {context}": {
+            name: {**found.agreement.to_json(), "inside_interval": found.inside} for name, found in networks_of.items()
+        }
+        for (regressor, context), networks_of in compared.items()
+    } | reasons
     baselines = {
         "measured twice": retest(target, measured["random depth"], options),
         "MACs": macs_figures(measured),
@@ -187,7 +193,7 @@ def draw(name: str, blocks: dict[str, Comparison], networks: dict[str, Compariso
     """The paper's Figure 4 of one device: held-out blocks, and networks after calibration."""
     chosen = {f"{family} blocks": blocks[family] for family in FAMILIES if family in blocks}
     chosen |= {kind: found for kind, found in networks.items() if kind.endswith("calibrated")}
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     paper = f"; the paper's networks: Spearman {PAPER[name]}" if name in PAPER else ""
     predicted_versus_measured(chosen, folder / f"{name}.png", f"{name}, {DEFAULT_REGRESSOR}{paper}")
 

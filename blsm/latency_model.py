@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from blsm.surrogates.joined import JoinedSurrogate
 
 if TYPE_CHECKING:
     import keras
+
+Known = TypeVar("Known")
 
 #: Relative standard deviation of a network around the sum of its blocks, all predicted perfectly (LiteRT).
 ADDITIVITY_DEVIATION = 0.025
@@ -191,14 +193,7 @@ class LatencyModel:
 
     def _predict_once(self, configs: Sequence[BlockConfig]) -> Array:
         """As `predict`, but a block that comes up again is not predicted again: a search meets few different ones."""
-        known = self._predicted
-        # Equal blocks are mostly one object, and an identity is found ten times faster than a block.
-        objects = {id(config): config for config in configs}
-        new = [config for config in dict.fromkeys(objects.values()) if config not in known]
-        if len(known) + len(new) > _CACHE_SIZE:
-            return self.predict(configs)
-        known.update(zip(new, self.predict(new).tolist(), strict=True))
-        found = {identity: known[config] for identity, config in objects.items()}
+        found = _recall(self._predicted, configs, lambda new: self.predict(new).tolist())
         return np.array([found[id(config)] for config in configs])
 
     def latencies(self, networks: Sequence[Sequence[BlockConfig]]) -> Array:
@@ -305,22 +300,12 @@ class LatencyModel:
             return [(None, config) for config in chain.from_iterable(networks)]
         links = [link for blocks in networks for link in zip((None, *blocks), blocks, strict=False)]
         joined = self.joined.keys()
-        shapes = self._shapes([before for before, config in links if before is not None and config.family in joined])
+        befores = [before for before, config in links if before is not None and config.family in joined]
+        shapes = _recall(self._output_shapes, befores, output_shapes)
         return [
             (before if config.family in joined and shapes.get(id(before)) == config.input_shape else None, config)
             for before, config in links
         ]
-
-    def _shapes(self, configs: Sequence[BlockConfig]) -> dict[int, tuple[int, ...]]:
-        """The output shapes of blocks, by their identity."""
-        known = self._output_shapes
-        objects = {id(config): config for config in configs}
-        if new := [config for config in dict.fromkeys(objects.values()) if config not in known]:
-            if len(known) + len(new) > _CACHE_SIZE:
-                known.clear()
-                new = list(dict.fromkeys(objects.values()))
-            known.update(zip(new, output_shapes(new), strict=True))
-        return {identity: known[config] for identity, config in objects.items()}
 
     def _added(self, links: Sequence[_Link], isolated_ms: Array) -> Array:
         """What blocks of these isolated latencies add to a network, not corrected; milliseconds."""
@@ -414,6 +399,22 @@ class LatencyModel:
                 f"`blsm profile --block {names} --device {self.device}` and fit again"
             )
         return "; ".join(said)
+
+
+def _recall(
+    known: dict[BlockConfig, Known],
+    configs: Sequence[BlockConfig],
+    compute: Callable[[Sequence[BlockConfig]], Sequence[Known]],
+) -> dict[int, Known]:
+    """What is known of blocks, by their identity; what is not is computed, and known from then on."""
+    # Equal blocks are mostly one object, and an identity is found ten times faster than a block.
+    objects = {id(config): config for config in configs}
+    if new := [config for config in dict.fromkeys(objects.values()) if config not in known]:
+        if len(known) + len(new) > _CACHE_SIZE:
+            known.clear()
+            new = list(dict.fromkeys(objects.values()))
+        known.update(zip(new, compute(new), strict=True))
+    return {identity: known[config] for identity, config in objects.items()}
 
 
 def _as_network(network: keras.Model | Network | Sequence[BlockConfig]) -> Network:

@@ -231,10 +231,10 @@ class Campaign:
         for measurer in measurers.alive:
             while len(measurer.tasks) < _AHEAD:
                 if time.monotonic() >= measurer.sentinel_due:
-                    interval_s = _SLOW_INTERVAL_S if measurer.slow_since else _SENTINEL_INTERVAL_S
+                    interval_s = _SENTINEL_INTERVAL_S if measurer.slow_since is None else _SLOW_INTERVAL_S
                     measurer.sentinel_due = time.monotonic() + interval_s
                     measurer.give(sentinel)
-                elif measurer.slow_since:
+                elif measurer.slow_since is not None:
                     break
                 elif (chosen := self._choose(ready, more)) is not None:
                     ready.remove(chosen)
@@ -350,7 +350,6 @@ class _Measurer:
         sentinel_due: when it is to visit the sentinel next, monotonic seconds.
         best_ns: the least that the sentinel took, nanoseconds.
         slow_since: since when the device is slow, monotonic seconds; None while it is not.
-        waited_s: how long it was slow before that, seconds.
         uncounted: visits since the sentinel's last one, which will tell whether they count.
     """
 
@@ -361,7 +360,7 @@ class _Measurer:
         self.sentinel_due = 0.0
         self.best_ns = math.inf
         self.slow_since: float | None = None
-        self.waited_s = 0.0
+        self._waited_s = 0.0
         self.uncounted: list[tuple[_Task, Visit]] = []
         self.session = session
         self.measuring_s = 0.0
@@ -382,15 +381,21 @@ class _Measurer:
     def was_fast(self, sentinel_ns: int) -> bool:
         """Whether the device was fast since the sentinel's visit before, now that it took so long."""
         self.best_ns = min(self.best_ns, sentinel_ns)
-        now, since = time.monotonic(), self.slow_since
-        waited_s = self.waited_s + (0.0 if since is None else now - since)
+        was_slow = self.slow_since is not None
         if sentinel_ns > _SLOW * self.best_ns:
-            if waited_s <= self.measuring_s + _PATIENCE_S:
-                self.slow_since = since or now
+            if self.waited_s <= self.measuring_s + _PATIENCE_S:
+                if self.slow_since is None:
+                    self.slow_since = time.monotonic()
                 return False
             self.best_ns = sentinel_ns  # from now on it is like that
-        self.slow_since, self.waited_s = None, waited_s
-        return since is None
+        self._waited_s, self.slow_since = self.waited_s, None
+        return not was_slow
+
+    @property
+    def waited_s(self) -> float:
+        """How long the device has been slow, seconds."""
+        since = self.slow_since
+        return self._waited_s + (0.0 if since is None else (self.ended or time.monotonic()) - since)
 
     def _work(self) -> None:
         while (task := self._given.get()) is not None and not self._closing.is_set():

@@ -365,14 +365,11 @@ def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
     except OSError:  # a kernel that does not say, or a thread that ended
         return
     busy = sorted((t for t in took if took[t] > _BUSY * max(took.values())), key=lambda t: -took[t])[: len(cores)]
-    places: dict[int, int] = {}
-    for thread in busy:
-        if ran[thread] in cores and ran[thread] not in places.values():
-            places[thread] = ran[thread]
-    free = [core for core in cores if core not in places.values()]
+    stays = {ran[thread]: thread for thread in reversed(busy)}  # core -> the busiest thread on it
+    free = [core for core in cores if core not in stays]
     for thread in busy:
         with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, {places[thread] if thread in places else free.pop()})
+            os.sched_setaffinity(thread, {ran[thread] if stays[ran[thread]] == thread else free.pop()})
 
 
 def _taken_ns(thread: int) -> int:

@@ -122,7 +122,7 @@ import signal
 import sys
 import blsm
 from blsm.profiles import ProfileStore
-from blsm.profiling import Campaign, Protocol, campaign
+from blsm.profiling import Campaign, Protocol
 from blsm.testing import FakeDevice
 if __name__ == "__main__":
     # Where tests run in the background of a shell, it is ignored.
