@@ -25,9 +25,9 @@ _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
-#: What each block adds beyond counts where networks left out are predicted so much better for it, relative: in a
-#: network of tiny blocks it is much, and a small gain of a few networks is chance.
-_EACH_MUST_GAIN = 0.1
+#: More than the shared factor counts where it predicts networks left out better by so many standard errors: a small
+#: gain of a few networks is chance.
+_MUST_GAIN = 2.0
 #: Networks beyond this many standard deviations, estimated by the median, count less.
 _HUBER, _REWEIGHTINGS = 1.5, 10
 
@@ -71,11 +71,12 @@ class Calibration:
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
-    Ridge regression on relative errors, shrunk towards no correction at all; how strongly is chosen by leaving out one
-    network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively reweighted: one
-    that a runtime treats in another way than its likes must not bend the correction of all. The conformal scores come
-    from the networks left out as well, so that intervals know what calibration can't mend (the jackknife; Barber et al.
-    2021, Section 1).
+    One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Factors of each
+    family, and something for each block, where networks left out are predicted clearly better for them: ridge
+    regression on relative errors, its strength chosen by leaving out one network at a time (Allen 1974, PRESS).
+    Networks that stray far count less (Huber 1964), iteratively reweighted: one that a runtime treats in another way
+    than its likes must not bend the correction of all. The conformal scores come from the networks left out as well, so
+    that intervals know what calibration can't mend (the jackknife; Barber et al. 2021, Section 1).
 
     Args:
         model: the model; an earlier calibration of it is replaced.
@@ -102,12 +103,15 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     relative = np.column_stack([total_ms, added_ms, counts * unit_ms]) / target_ms[:, None]
     missing = 1 - (model.dispatch_ms + total_ms) / target_ms
     prior = np.array([_SHARED, *[_OWN] * len(families), _EACH])
-    solution, errors = _robust_ridge(relative[:, :-1], missing, prior[:-1])
-    of_all, errors_of_all = _robust_ridge(relative, missing, prior)
-    if np.abs(errors_of_all).mean() < (1 - _EACH_MUST_GAIN) * np.abs(errors).mean():
-        solution, errors = of_all, errors_of_all
+    factor, errors = _robust_ridge(relative[:, :1], missing, prior[:1])
+    solution, errors_of_all = _robust_ridge(relative, missing, prior)
+    gain = np.abs(errors) - np.abs(errors_of_all)
+    if gain.mean() > _MUST_GAIN * gain.std(ddof=1) / math.sqrt(len(gain)):
+        errors = errors_of_all
     else:
-        solution = np.append(solution, 0.0)
+        kept = _worth_keeping(float(factor[0]), relative[:, 0], errors)
+        solution = np.array([kept * factor[0], *[0.0] * (len(prior) - 1)])
+        errors = missing - kept * (missing - errors)
     shared, *own, each = solution
     calibration = Calibration(
         {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
@@ -138,6 +142,16 @@ def _robust_ridge(relative: Array, missing: Array, prior: Array) -> tuple[Array,
         limit = _HUBER * 1.4826 * max(float(np.median(stray)), 1e-6)
         weights = np.sqrt(limit / np.maximum(stray, limit))
     return solution, errors
+
+
+def _worth_keeping(factor: float, inputs: Array, errors: Array) -> float:
+    """The share of a factor that its standard error leaves: none of one that noise alone would bring.
+
+    The posterior mean where the factor's prior variance is estimated from itself (Efron and Morris 1973,
+    the positive-part rule).
+    """
+    variance = np.square(errors).mean() / np.square(inputs).sum()
+    return max(0.0, 1 - float(variance) / factor**2) if factor else 0.0
 
 
 def _ridge(inputs: Array, target: Array, noise: float) -> Array:

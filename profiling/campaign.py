@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import math
 import os
 import queue
 import random
 import shutil
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,9 +33,9 @@ SENTINEL: Chain = (
     ),
 )
 _SENTINEL_INTERVAL_S = 5.0
-#: Slower than its best by more than this, the device itself is slow: it shares its cores with others, say, or is hot.
-#: Noise of a quiet machine stays below.
-_SLOW = 1.25
+#: Slower by more than this than the fastest tenth of its visits that were not, the device itself is slow: it shares its
+#: cores with others, say, or is hot. Noise of a quiet machine stays below.
+_SLOW, _FAST_SHARE = 1.25, 0.1
 #: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
 #: and this: a device that is slow for good is measured as it is.
 _SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 20.0
@@ -108,7 +108,7 @@ class Campaign:
     """Profiles chains on a device into a store.
 
     Chains are compiled on the other cores while one core measures. Each visit is stored at once; chains that the store
-    holds already are not measured again. A visit counts if the sentinel block is as fast as ever before and after it:
+    holds already are not measured again. A visit counts if the sentinel block is as fast as usual before and after it:
     while it is not, the campaign waits, and visits what was visited then once more.
 
     Args:
@@ -203,8 +203,8 @@ class Campaign:
         with compilers, _Measurers(self.device.sessions(core), self.protocol, self._machine, arrived) as measurers:
             report.lost += self.device.unusable
             if len(measurers.alive) == 1:  # of several hosts, each has a speed of its own
-                known_ns = [visit.minimum_ns for visit in self.store.sentinel_visits(self.device.name)]
-                measurers.alive[0].best_ns = min(known_ns, default=math.inf)
+                known_ns = sorted(visit.minimum_ns for visit in self.store.sentinel_visits(self.device.name))
+                measurers.alive[0].fast_ns = [ns for ns in known_ns if not _is_slow(ns, known_ns)]
             try:
                 compilers.compile_now(sentinel)
                 report.compiling_s += sentinel.compiling_s
@@ -342,13 +342,19 @@ class Campaign:
         self.progress(self.protocol.visits_left(task.minima_ns))
 
 
+def _is_slow(sentinel_ns: int, others_ns: Sequence[int]) -> bool:
+    """Whether the sentinel took longer than its other visits, ascending, allow for."""
+    # Not the very fastest of them: one lucky visit would make all others slow.
+    return bool(others_ns) and sentinel_ns > _SLOW * others_ns[int(_FAST_SHARE * len(others_ns))]
+
+
 class _Measurer:
     """One session, served by a thread of its own.
 
     Attributes:
         tasks: what it was given and has not answered yet.
         sentinel_due: when it is to visit the sentinel next, monotonic seconds.
-        best_ns: the least that the sentinel took, nanoseconds.
+        fast_ns: what the sentinel took while the device was fast, nanoseconds, ascending.
         slow_since: since when the device is slow, monotonic seconds; None while it is not.
         uncounted: visits since the sentinel's last one, which will tell whether they count.
     """
@@ -358,7 +364,7 @@ class _Measurer:
     ) -> None:
         self.tasks: list[_Task] = []
         self.sentinel_due = 0.0
-        self.best_ns = math.inf
+        self.fast_ns: list[int] = []
         self.slow_since: float | None = None
         self._waited_s = 0.0
         self.uncounted: list[tuple[_Task, Visit]] = []
@@ -380,14 +386,14 @@ class _Measurer:
 
     def was_fast(self, sentinel_ns: int) -> bool:
         """Whether the device was fast since the sentinel's visit before, now that it took so long."""
-        self.best_ns = min(self.best_ns, sentinel_ns)
         was_slow = self.slow_since is not None
-        if sentinel_ns > _SLOW * self.best_ns:
+        if _is_slow(sentinel_ns, self.fast_ns):
             if self.waited_s <= self.measuring_s + _PATIENCE_S:
                 if self.slow_since is None:
                     self.slow_since = time.monotonic()
                 return False
-            self.best_ns = sentinel_ns  # from now on it is like that
+            self.fast_ns.clear()  # from now on it is like that
+        insort(self.fast_ns, sentinel_ns)
         self._waited_s, self.slow_since = self.waited_s, None
         return not was_slow
 
