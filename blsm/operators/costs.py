@@ -25,8 +25,13 @@ CACHES = (32 << 10, 512 << 10, 1 << 20, 16 << 20)
 #: Bytes of one way and number of ways of a first level cache, and of a line of it; most processors have about these.
 _WAY, _WAYS, _LINE = 4 << 10, 12, 64
 
+#: Of a first level cache, what may hold a window of a depthwise convolution, bytes.
+WINDOWS = (24 << 10, 48 << 10, 96 << 10)
+
 #: Terms and hints that only some hardware needs: a processor's vectors and caches, and a matrix array.
-PROCESSOR_COSTS = re.compile(r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.padded|\.crowded$")
+PROCESSOR_COSTS = re.compile(
+    r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.(padded|crowded|straddling)$|\.window_beyond_"
+)
 ARRAY_COSTS = re.compile(r"\.array\.")
 #: What earlier versions counted under these names is counted no more.
 _RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
@@ -139,6 +144,7 @@ class CostTable:
         self._add(f"{role}.weights", channels * kernel**2)
         self._add(f"{role}.input", elements_in)
         self._add_crowding(op, inputs)
+        self._add_windows(op)
         self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
         self._hint(op, **{f"channels_{size}": rounded(channels, size) / channels for size in (8, 16, 32, 64)})
 
@@ -156,6 +162,20 @@ class CostTable:
         again = np.maximum(0, 1 - kept / (high * width)) + np.maximum(0, high * wide / kept - 1)
         role = f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
         self._add(f"{role}.crowded", math.prod(op.shape) * strides * kernel * again)
+
+    def _add_windows(self, op: Operator) -> None:
+        """What a walk over the channels of windows takes beyond the arithmetic.
+
+        Where a pixel is no whole number of cache lines long, vectors straddle two. Of a window larger than the first
+        level cache, little is left when the next one needs it.
+        """
+        channels, kernel = op.shape[-1], op.attributes["kernel_size"]
+        role = f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
+        macs = math.prod(op.shape) * kernel**2
+        self._add(f"{role}.straddling", macs * (BYTES_PER_ELEMENT * channels % _LINE != 0))
+        window = BYTES_PER_ELEMENT * channels * kernel**2
+        for size in WINDOWS:
+            self._add(f"{role}.window_beyond_{size >> 10}k", macs * np.clip(window / size - 1, 0, 1))
 
     def _add_matrix(self, op: Operator, inputs: list[Operator], moved_in: Any, moved_out: Any) -> None:
         depth = _taps(op, inputs)

@@ -72,6 +72,21 @@ def test_pixels_that_lie_a_power_of_two_apart_crowd_the_cache() -> None:
     assert _crowded(128, kernel=3) == 0
 
 
+def test_windows_that_straddle_lines_or_outgrow_the_cache_cost_more() -> None:
+    def of(channels: int, kernel: int = 5) -> dict[str, float]:
+        """For each multiply-accumulate."""
+        terms = CostTable(trace(lambda x: x.depthwise_conv(kernel), (8, 8, channels))).terms
+        role = f"depthwise_conv_{kernel}."
+        count = 8 * 8 * channels * kernel**2
+        return {name.removeprefix(role): float(terms[name]) / count for name in terms if name.startswith(role)}
+
+    assert (of(64)["straddling"], of(72)["straddling"]) == (0, 1)  # 72 channels are four lines and a half
+    assert of(64)["window_beyond_24k"] == 0  # 25 pixels of 256 bytes
+    assert of(480)["window_beyond_24k"] == pytest.approx(48_000 / 24_576 - 1)
+    assert of(960)["window_beyond_24k"] == 1
+    assert of(480, kernel=3)["window_beyond_24k"] == 0
+
+
 def test_costs_of_arrays_can_be_left_out() -> None:
     graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
     whole, without = CostTable(graph), CostTable(graph, arrays=False)

@@ -63,6 +63,15 @@ def test_visits_while_the_device_is_slow_do_not_count(tmp_path: Path, monkeypatc
             assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
 
 
+def test_a_lucky_spell_does_not_make_the_device_look_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
+    lucky = range(300, 312)
+    device = FakeDevice(visit_s=0.002, slow=set(range(10_000)).difference(lucky))
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(device, store, Protocol(visits=10, invocations=20)).run(CHAINS)
+    assert (report.complete, report.waited_s) == (40, 0.0)
+
+
 def test_a_device_that_is_slow_for_good_is_measured_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
     monkeypatch.setattr(campaign, "_SLOW_INTERVAL_S", 0.0)
