@@ -30,7 +30,7 @@ AnyNetwork = Any
 class LatencySource(Protocol):
     """Anything that tells the latency of networks on one device: a `LatencyModel`, or a class of this module.
 
-    A source that also has `latencies(networks)`, as a `LatencyModel` has, is asked for thousands of candidates at once.
+    A source that also has `latencies(networks)`, as a `LatencyModel` has, is asked for hundreds of candidates at once.
     """
 
     @property
