@@ -106,10 +106,13 @@ class Features:
         table = np.column_stack([self.hints, *hints.values()])
         return replace(self, hints=table, hint_names=(*self.hint_names, *hints))
 
-    def without(self, names: re.Pattern[str]) -> Self:
-        """The features without the terms and hints in whose names the pattern occurs."""
-        terms = [index for index, name in enumerate(self.term_names) if not names.search(name)]
-        hints = [index for index, name in enumerate(self.hint_names) if not names.search(name)]
+    def without(self, patterns: Sequence[re.Pattern[str]]) -> Self:
+        """The features without the terms and hints in whose names one of the patterns occurs."""
+
+        def kept(names: Sequence[str]) -> list[int]:
+            return [n for n, name in enumerate(names) if not any(pattern.search(name) for pattern in patterns)]
+
+        terms, hints = kept(self.term_names), kept(self.hint_names)
         return replace(
             self,
             terms=self.terms[:, terms],

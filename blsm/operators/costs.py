@@ -28,10 +28,15 @@ _WAY, _WAYS, _LINE = 4 << 10, 12, 64
 #: Of a first level cache, what may hold a window of a depthwise convolution, bytes.
 WINDOWS = (24 << 10, 48 << 10, 96 << 10)
 
-#: Terms and hints that only some hardware needs: a processor's vectors and caches, and a matrix array.
+#: Channels in a block of a direct convolution (AVX512), and how many channels and pixels its registers hold.
+_BLOCK, _SET, _PIXELS = 16, 64, 6
+
+#: Terms and hints that only some runtimes need: for a processor's vectors and caches, for convolutions that are no
+#: matrix products, and for a matrix array.
 PROCESSOR_COSTS = re.compile(
     r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.(padded|crowded|straddling)$|\.window_beyond_"
 )
+DIRECT_COSTS = re.compile(r"\.direct\.")
 ARRAY_COSTS = re.compile(r"\.array\.")
 #: What earlier versions counted under these names is counted no more.
 _RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
@@ -202,6 +207,26 @@ class CostTable:
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
         self._hint(op, **{f"rows_{size}": rounded(rows, size) / rows for size in _TILE_ROWS})
+        self._add_direct(op, inputs)
+
+    def _add_direct(self, op: Operator, inputs: list[Operator]) -> None:
+        """What a direct convolution does whose channels lie in blocks of one vector each.
+
+        Source: Georganas et al. 2018, Section II. It holds a few blocks of a few neighbouring pixels in registers. At
+        the border it has one pixel only, and waits for the arithmetic; taps outside of the image are skipped. An image
+        of few channels is read as it is.
+        """
+        height, width, columns = op.shape
+        kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
+        rows_in, width_in, depth = inputs[0].shape
+        role = f"{op.role}_{kernel}.direct" if isinstance(kernel, int) else f"{op.role}.direct"
+        high, wide = _seen(kernel, rows_in), _seen(kernel, width_in)
+        pixels = np.maximum((width_in - kernel + 1) // strides, 0)  # of a row, with all taps inside
+        steps = height * high * np.where(depth < _BLOCK, depth, rounded(depth, _BLOCK))
+        blocks, sets = rounded(columns, _BLOCK), rounded(columns, _SET) / _SET
+        self._add(f"{role}.macs", steps * width * wide * blocks)
+        self._add(f"{role}.inside", steps * rounded(pixels, _PIXELS) / _PIXELS * kernel * sets)
+        self._add(f"{role}.border", steps * (width * wide - pixels * kernel) * sets)
 
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():

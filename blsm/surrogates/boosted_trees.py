@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.features import Features
-from blsm.operators.costs import ARRAY_COSTS, PROCESSOR_COSTS
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS
 from blsm.surrogates.base import Regressor, to_json
 from blsm.surrogates.roofline import LEAST_MS, Roofline
 
@@ -20,8 +19,13 @@ if TYPE_CHECKING:
 
 _ROUNDS = 200
 #: Costs to leave out, and how much smaller the error must be for it: counting arrays takes most of the time of a
-#: prediction, and must pay. The last pattern leaves out nothing.
-_LEFT_OUT = ((ARRAY_COSTS, 1.0), (PROCESSOR_COSTS, 1.05), (re.compile("(?!)"), 1.05))
+#: prediction, and more costs must pay, whatever they count.
+_LEFT_OUT = (
+    ((ARRAY_COSTS, DIRECT_COSTS), 1.0),
+    ((ARRAY_COSTS,), 1.05),
+    ((PROCESSOR_COSTS, DIRECT_COSTS), 1.05),
+    ((DIRECT_COSTS,), 1.05),
+)
 _PARAMETERS = {
     "learning_rate": 0.1,
     "num_leaves": 15,
@@ -59,8 +63,8 @@ class BoostedTrees(Regressor):
 
     The base carries the orders of magnitude, so that the trees need to learn what is left only: the error of plain
     boosted trees is halved, and sums over networks are not biased by the logarithm. Of the costs, the validation set
-    decides whether it needs those of a processor, those of a matrix array, or both. From config vectors alone there is
-    no base: these are the plain boosted trees of the paper.
+    decides which it needs: those of a processor, with direct convolutions or without, those of a matrix array, or of
+    both. From config vectors alone there is no base: these are the plain boosted trees of the paper.
 
     Args:
         features: as in `blsm fit --features NAME`.
@@ -95,7 +99,7 @@ class BoostedTrees(Regressor):
             return float(np.abs(np.log(self._predict(known[held_out]) / latency_ms[held_out])).mean())
 
         if self._base is not None:
-            known = [features.without(names) for names, _ in _LEFT_OUT]
+            known = [features.without(patterns) for patterns, _ in _LEFT_OUT]
             errors = [factor * error(some) for some, (_, factor) in zip(known, _LEFT_OUT, strict=True)]
             features = known[int(np.argmin(errors))]
         self._learn(features, latency_ms, seed)

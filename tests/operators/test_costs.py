@@ -87,6 +87,22 @@ def test_windows_that_straddle_lines_or_outgrow_the_cache_cost_more() -> None:
     assert of(480, kernel=3)["window_beyond_24k"] == 0
 
 
+def test_direct_convolutions_fill_blocks_of_channels_and_skip_taps_outside() -> None:
+    def of(kernel: int, side: int, depth: int, columns: int) -> dict[str, float]:
+        terms = CostTable(trace(lambda x: x.conv(columns, kernel), (side, side, depth))).terms
+        role = f"conv_{kernel}.direct."
+        return {name.removeprefix(role): float(terms[name]) for name in terms if name.startswith(role)}
+
+    pointwise = of(1, 6, 32, 64)
+    assert pointwise == {"macs": 36 * 32 * 64, "inside": 6 * 32, "border": 0}
+    assert of(1, 6, 17, 50) == pointwise  # 17 and 50 channels fill two and four blocks of 16
+    assert of(1, 6, 8, 64)["macs"] == 36 * 8 * 64  # an image of fewer channels than a block
+    # 2 pixels of 4 have all 3 taps of a row, the two at the border 2 each: 10 taps of a row, and as many of a column.
+    three = of(3, 4, 16, 16)
+    assert three["macs"] == pytest.approx(10 * 10 * 16 * 16)
+    assert (three["inside"], three["border"]) == pytest.approx((10 * 16 * 3, 10 * 16 * 4))  # one step for 6 pixels
+
+
 def test_costs_of_arrays_can_be_left_out() -> None:
     graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
     whole, without = CostTable(graph), CostTable(graph, arrays=False)
