@@ -45,7 +45,7 @@ def _make(name: str, features: str | None = None) -> Regressor:
         for package in ("ydf", "tensorflow_decision_forests"):  # in this order: see the module
             pytest.importorskip(package, reason="needs the extra tfdf")
     if name == "dense_nas":
-        return DenseNas(features, trials=1, epochs=12)
+        return DenseNas(features, trials=1, epochs=20)
     regressor = regressor_class(name)(features)
     if name in ("tfdf_boosted_trees", "random_forest"):
         regressor.parameters = {**regressor.parameters, "num_trees": 20}
