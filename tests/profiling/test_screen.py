@@ -13,7 +13,7 @@ def test_nothing_is_shown_and_later_warnings_are(
 ) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])  # a program that has not set up logging
     with off_the_screen():
-        print("printed")
+        sys.stdout.write("printed")
         sys.stderr.write("written")
         logging.warning("logged")  # makes a handler of its own
     logging.getLogger("blsm").warning("later")
