@@ -69,8 +69,9 @@ class DenseNas(Regressor):
             return _network(hp, scaled.shape[1], self.epochs, -(-count // _BATCH), seed)
 
         with tempfile.TemporaryDirectory() as folder:
+            # KerasTuner takes a seed of 0 for none.
             tuner = keras_tuner.BayesianOptimization(
-                build, objective="val_loss", max_trials=self.trials, seed=seed, directory=folder
+                build, objective="val_loss", max_trials=self.trials, seed=seed + 1, directory=folder
             )
             train, validation = slice(train_count), slice(train_count, None)
             tuner.search(rows(train), validation_data=rows(validation), epochs=self.epochs, verbose=0)
