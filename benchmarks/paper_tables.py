@@ -213,7 +213,8 @@ def over_draws(
         for name, networks_ms in measured.items():
             compared = compare_networks(judged, networks_ms)
             figures = compared.agreement
-            found[name].append((figures.mape, figures.within_5, figures.within_10, float(compared.inside or 0)))
+            assert compared.inside is not None  # networks always have intervals
+            found[name].append((figures.mape, figures.within_5, figures.within_10, compared.inside))
     names = ("mape", "within_5", "within_10", "inside_interval")
     return {
         name: {**dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True)), "inside_deviation": np.std(rows, 0)[3]}

@@ -16,7 +16,7 @@ from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
 from blsm.operators import OperatorGraph, trace
-from blsm.operators.costs import ARRAY_COSTS, TOTALS, Columns, CostTable
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, TOTALS, Columns, CostTable
 from blsm.operators.ends import ENDS, ends
 
 Derived = TypeVar("Derived")
@@ -66,9 +66,13 @@ class Features:
             raise DomainError("features need one or more configs, all of one family")
         batch = _Batch(block_family(configs[0].family), configs)
         wanted = None if term_names is None or hint_names is None else (*term_names, *hint_names)
+
+        def want(costs: re.Pattern[str]) -> bool:
+            return wanted is None or any(costs.search(name) for name in wanted)
+
         # Arrays take most of the time, and a fit may well do without them.
-        arrays = wanted is None or any(ARRAY_COSTS.search(name) for name in wanted)
-        tables = batch.derive(configs, partial(CostTable, arrays=arrays))
+        count_costs = partial(CostTable, arrays=want(ARRAY_COSTS), direct=want(DIRECT_COSTS))
+        tables = batch.derive(configs, count_costs)
         terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
         hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
         count = len(configs)

@@ -48,11 +48,14 @@ _SPREAD_S, _BUSY = 0.005, 0.25
 OUTPUT = "blsm_output_"
 
 
-def load_litert(artifact: str, threads: int) -> Invoke:
-    """An invocation of a LiteRT flatbuffer."""
-    from ai_edge_litert.interpreter import Interpreter
+def load_litert(artifact: str, threads: int, kernels: str = "xnnpack") -> Invoke:
+    """An invocation of a LiteRT flatbuffer, through XNNPACK or LiteRT's own (`builtin`) kernels."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_path=artifact, num_threads=threads or _cores())
+    resolvers = {"xnnpack": OpResolverType.AUTO, "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+    interpreter = Interpreter(
+        model_path=artifact, num_threads=threads or _cores(), experimental_op_resolver_type=resolvers[kernels]
+    )
     interpreter.allocate_tensors()
     for number, tensor in enumerate(interpreter.get_input_details()):
         interpreter.set_tensor(tensor["index"], _input(tensor["shape"], tensor["dtype"], number))

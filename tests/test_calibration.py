@@ -58,6 +58,16 @@ def test_a_model_that_is_right_is_left_as_it_is(fake_model: blsm.LatencyModel) -
     assert calibration.each_ms == pytest.approx(0, abs=1e-9)
 
 
+def test_few_networks_are_trusted_less_than_many(fake_model: blsm.LatencyModel) -> None:
+    """Noise without a common part must hardly move the factors."""
+    networks = sample_networks(6, seed=1)
+    random = np.random.default_rng(0)
+    noisy = fake_model.latencies(networks) * random.lognormal(0, 0.1, len(networks))
+    calibration = calibrate(fake_model, dict(zip(networks, noisy.tolist(), strict=True))).calibration
+    assert calibration is not None
+    assert all(0.8 < factor < 1.25 for factor in calibration.factors.values())
+
+
 def test_noise_hardly_moves_the_factors(fake_model: blsm.LatencyModel) -> None:
     """What networks have in common by chance is shrunk away, most of it."""
     networks = sample_networks(12, seed=1)

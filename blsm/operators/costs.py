@@ -97,9 +97,11 @@ class CostTable:
     Args:
         graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).
         arrays: include what an array of multipliers makes of it, see `blsm.operators.arrays`.
+        direct: include what direct convolutions make of it.
     """
 
-    def __init__(self, graph: OperatorGraph, arrays: bool = True) -> None:
+    def __init__(self, graph: OperatorGraph, arrays: bool = True, direct: bool = True) -> None:
+        self._direct = direct
         self.terms: Columns = {"constant": 1.0}
         self.hints: Columns = {}
         total_bytes: Any = 0
@@ -142,7 +144,7 @@ class CostTable:
         height, width, channels = op.shape
         kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
         # Kernels of different size and strides are different code: each gets weights of its own.
-        role = f"{op.role}_{kernel}s{strides}" if isinstance(kernel, int) and isinstance(strides, int) else op.role
+        role = f"{_sized(op)}s{strides}" if isinstance(strides, int) else _sized(op)
         pixels, elements_in = height * width, math.prod(inputs[0].shape)
         self._add(f"{role}.macs", pixels * rounded(channels, 16) * kernel**2)
         self._add(f"{role}.pixels", pixels)
@@ -165,8 +167,7 @@ class CostTable:
         kept = _WAY // np.maximum(np.gcd(BYTES_PER_ELEMENT * channels, _WAY), _LINE) * _WAYS
         high, wide = _seen(kernel, height), _seen(kernel, width)
         again = np.maximum(0, 1 - kept / (high * width)) + np.maximum(0, high * wide / kept - 1)
-        role = f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
-        self._add(f"{role}.crowded", math.prod(op.shape) * strides * kernel * again)
+        self._add(f"{_sized(op)}.crowded", math.prod(op.shape) * strides * kernel * again)
 
     def _add_windows(self, op: Operator) -> None:
         """What a walk over the channels of windows takes beyond the arithmetic.
@@ -174,8 +175,7 @@ class CostTable:
         Where a pixel is no whole number of cache lines long, vectors straddle two. Of a window larger than the first
         level cache, little is left when the next one needs it.
         """
-        channels, kernel = op.shape[-1], op.attributes["kernel_size"]
-        role = f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
+        channels, kernel, role = op.shape[-1], op.attributes["kernel_size"], _sized(op)
         macs = math.prod(op.shape) * kernel**2
         self._add(f"{role}.straddling", macs * (BYTES_PER_ELEMENT * channels % _LINE != 0))
         window = BYTES_PER_ELEMENT * channels * kernel**2
@@ -207,7 +207,8 @@ class CostTable:
             self._add(f"{role}.tiles_{tile_rows}x{tile_columns}", tiles)
             self._add(f"{role}.macs_{tile_rows}x{tile_columns}", tiles * depth)
         self._hint(op, **{f"rows_{size}": rounded(rows, size) / rows for size in _TILE_ROWS})
-        self._add_direct(op, inputs)
+        if self._direct:
+            self._add_direct(op, inputs)
 
     def _add_direct(self, op: Operator, inputs: list[Operator]) -> None:
         """What a direct convolution does whose channels lie in blocks of one vector each.
@@ -219,7 +220,7 @@ class CostTable:
         height, width, columns = op.shape
         kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
         rows_in, width_in, depth = inputs[0].shape
-        role = f"{op.role}_{kernel}.direct" if isinstance(kernel, int) else f"{op.role}.direct"
+        role = f"{_sized(op)}.direct"
         high, wide = _seen(kernel, rows_in), _seen(kernel, width_in)
         pixels = np.maximum((width_in - kernel + 1) // strides, 0)  # of a row, with all taps inside
         steps = height * high * np.where(depth < _BLOCK, depth, rounded(depth, _BLOCK))
@@ -231,6 +232,12 @@ class CostTable:
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():
             self.hints[f"{op.role}.{name}"] = value
+
+
+def _sized(op: Operator) -> str:
+    """An operator's role and the size of its kernel, where that is one number for all configs."""
+    kernel = op.attributes["kernel_size"]
+    return f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
 
 
 def _seen(kernel: Any, side: Any) -> Any:

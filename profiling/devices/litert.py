@@ -1,4 +1,4 @@
-"""LiteRT (TensorFlow Lite) on this machine's CPU, through XNNPACK."""
+"""LiteRT (TensorFlow Lite) on this machine's CPU, through XNNPACK unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from blsm.domains import Domain, Integers, Value
+from blsm.domains import Choice, Domain, Integers, Value
 from blsm.errors import DeviceError
 from blsm.profiling.devices.freezing import Frozen, freeze, refusals
 from blsm.profiling.devices.host import HostDevice
 from blsm.profiling.devices.screen import off_the_screen
 
+#: XNNPACK, LiteRT's default, or the kernels that it falls back on.
+_KERNELS = Choice("xnnpack", "builtin")
 #: Random inputs that a quantised model's value ranges are taken from; latency does not depend on the ranges.
 _CALIBRATION_INPUTS = 4
 
@@ -24,8 +26,8 @@ class EdgeCpu(HostDevice):
     suffix: ClassVar[str] = ".tflite"
     runner: ClassVar[str] = "litert"
     runtime: ClassVar[str] = "ai-edge-litert"
-    options: ClassVar[Mapping[str, Domain]] = {"threads": Integers(1, 256)}
-    defaults: ClassVar[Mapping[str, Value]] = {"threads": 1}
+    options: ClassVar[Mapping[str, Domain]] = {"threads": Integers(1, 256), "kernels": _KERNELS}
+    defaults: ClassVar[Mapping[str, Value]] = {"threads": 1, "kernels": "xnnpack"}
 
     def compile(self, model: Any, artifact: Path) -> None:
         artifact.write_bytes(convert(model))
@@ -36,8 +38,8 @@ class CloudCpu(EdgeCpu):
 
     key: ClassVar[str] = "cloud_cpu"
     summary: ClassVar[str] = "LiteRT with XNNPACK on all cores of this CPU, float32"
-    options: ClassVar[Mapping[str, Domain]] = HostDevice.options
-    defaults: ClassVar[Mapping[str, Value]] = HostDevice.defaults
+    options: ClassVar[Mapping[str, Domain]] = {**EdgeCpu.options, **HostDevice.options}
+    defaults: ClassVar[Mapping[str, Value]] = {**EdgeCpu.defaults, **HostDevice.defaults}
 
 
 class EdgeCpuInt8(EdgeCpu):

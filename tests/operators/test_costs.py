@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
 import blsm
 from blsm.errors import FitError
 from blsm.operators import trace
-from blsm.operators.costs import ARRAY_COSTS, CostTable, check_names
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, CostTable, check_names
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
 
@@ -103,12 +104,12 @@ def test_direct_convolutions_fill_blocks_of_channels_and_skip_taps_outside() -> 
     assert (three["inside"], three["border"]) == pytest.approx((10 * 16 * 3, 10 * 16 * 4))  # one step for 6 pixels
 
 
-def test_costs_of_arrays_can_be_left_out() -> None:
+@pytest.mark.parametrize(("costs", "pattern"), [("arrays", ARRAY_COSTS), ("direct", DIRECT_COSTS)])
+def test_costs_that_few_devices_need_can_be_left_out(costs: str, pattern: re.Pattern[str]) -> None:
     graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
-    whole, without = CostTable(graph), CostTable(graph, arrays=False)
-    for kind in ("terms", "hints"):
-        names = getattr(whole, kind).keys()
-        assert getattr(without, kind).keys() == {name for name in names if not ARRAY_COSTS.search(name)} < names
+    whole, without = CostTable(graph), CostTable(graph, **{costs: False})
+    assert without.terms.keys() == {name for name in whole.terms if not pattern.search(name)} < whole.terms.keys()
+    assert without.hints.keys() == {name for name in whole.hints if not pattern.search(name)}
 
 
 def test_names_that_are_counted_no_more_are_refused() -> None:

@@ -11,6 +11,7 @@ from blsm.errors import DeviceError, UnknownDeviceError
 from blsm.profiles import DISPATCH_PROBE, ProfileStore
 from blsm.profiling import Campaign, Protocol, device, devices, measure_model
 from blsm.profiling.devices.litert import convert, convert_int8
+from blsm.profiling.worker import load_litert
 
 PROTOCOL = Protocol(visits=2, invocations=10)
 
@@ -87,3 +88,14 @@ def test_quantising_stays_off_the_screen(capfd: pytest.CaptureFixture[str], netw
     capfd.readouterr()
     assert convert_int8(tuple(network))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("options", "delegated"), [("", True), ("@kernels=builtin", False)])
+def test_its_own_kernels_can_be_timed_in_place_of_xnnpack(
+    tmp_path: Path, network: list[blsm.BlockConfig], options: str, delegated: bool
+) -> None:
+    target = device(f"edge_cpu{options}")
+    assert measure_model(blsm.build_network(network), target, PROTOCOL)
+    (tmp_path / "m.tflite").write_bytes(convert(tuple(network)))
+    interpreter = load_litert(str(tmp_path / "m.tflite"), **target.settings).__self__  # type: ignore[attr-defined]
+    assert ("DELEGATE" in {details["op_name"] for details in interpreter._get_ops_details()}) == delegated
