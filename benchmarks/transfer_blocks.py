@@ -2,8 +2,8 @@
 
 Spearman correlation and shares within 5 and 10 %, of blocks that the known devices were profiled on but the new one was
 not, and of unseen blocks, a quarter that no device was; and of networks, where the stores hold some, as sums of their
-blocks. Mean of the seeds. Fill the stores with `blsm profile`, with the same --block, --samples and --seed on every
-device, e.g. several `asic@accelerator=...`.
+blocks. Mean of the seeds, which draw the blocks. Fill the stores with `blsm profile`, with the same --block, --samples
+and --seed on every device, e.g. several `asic@accelerator=...`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,16 @@ def divide(pools: BlockPools, most: int, seed: int) -> tuple[BlockPools, BlockPo
     return known, unseen
 
 
+def remembered(
+    regressors: Mapping[str, Mapping[str, Regressor | None]], known: BlockPools
+) -> dict[str, dict[str, Remembered]]:
+    """Surrogates by family and device that know these blocks already."""
+    return {
+        family: {name: Remembered(one, known.get(family, {}).get(name)) for name, one in devices.items()}
+        for family, devices in regressors.items()
+    }
+
+
 def measured_by_all(pools: BlockPools) -> BlockPools:
     """The blocks that every device was profiled on."""
     found: BlockPools = {}
@@ -137,36 +147,26 @@ def main() -> None:
     options = parser.parse_args()
     found = read_pool(options.stores)
     wanted = list(found) if options.block is None else options.block.split(",")
-    pools, unseen = divide({family: found[family] for family in wanted}, options.most, 0)
-    networks: dict[str, Networks] = {}
+    found = {family: found[family] for family in wanted}
     if options.measured:
-        pools, unseen = measured_by_all(pools), {}
-        surrogates = {
-            family: {device: Remembered(None, blocks) for device, blocks in devices.items()}
-            for family, devices in pools.items()
-        }
-    else:
-        networks = read_networks(options.stores)
-        surrogates = {
-            family: {device: Remembered(regressor) for device, regressor in devices.items()}
-            for family, devices in known_surrogates(pools, 0).items()
-        }
-    devices = list(dict.fromkeys(device for family in pools.values() for device in family))
+        found = measured_by_all(found)
+    networks = {} if options.measured else read_networks(options.stores)
+    devices = list(dict.fromkeys(device for family in found.values() for device in family))
     runs: dict[tuple[str, str, str, str], list[Agreement]] = {}
     adapting: dict[str, list[float]] = {}
-    for method in options.methods:
-        for new in options.new or devices:
-            for seed in range(options.seeds):
+    for seed in range(options.seeds):
+        pools, unseen = divide(found, options.most, seed)
+        if options.measured:
+            surrogates = remembered({family: dict.fromkeys(found[family]) for family in pools}, found)
+        else:
+            surrogates = remembered(known_surrogates(pools, seed), {})
+        for method in options.methods:
+            for new in options.new or devices:
                 regressors, sampled, seconds = adapted(pools, surrogates, method, new, options.samples, seed)
                 adapting.setdefault(method, []).append(seconds)
                 for family, regressor in regressors.items():
                     others = {block: ms for block, ms in pools[family][new].items() if block not in sampled}
-                    kinds = (
-                        {"profiled": others}
-                        if options.measured
-                        else {"profiled": others, "unseen": unseen[family][new]}
-                    )
-                    for kind, measured in kinds.items():
+                    for kind, measured in {"profiled": others, "unseen": unseen[family][new]}.items():
                         agreement = Agreement.of(regressor.predict(list(measured)), list(measured.values()))
                         runs.setdefault((method, new, family, kind), []).append(agreement)
                 if new in networks and (whole := networks[new].judge(regressors)) is not None:
@@ -177,7 +177,7 @@ def main() -> None:
         figures[" ".join(key)] = values
         rows.append((*key, *(f"{value:.3f}" for value in values.values())))
     print_table(rows, ("method", "new device", "family", "blocks", *FIGURES))
-    counts = {family: {device: len(blocks) for device, blocks in found.items()} for family, found in pools.items()}
+    counts = {family: {name: len(blocks) for name, blocks in devices.items()} for family, devices in pools.items()}
     write_result(
         options.name,
         {

@@ -16,7 +16,7 @@ from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
 from blsm.operators import OperatorGraph, trace
-from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, TOTALS, Columns, CostTable
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, THREAD_COSTS, TOTALS, Columns, CostTable
 from blsm.operators.ends import ENDS, ends
 
 Derived = TypeVar("Derived")
@@ -71,7 +71,9 @@ class Features:
             return wanted is None or any(costs.search(name) for name in wanted)
 
         # Arrays take most of the time, and a fit may well do without them.
-        count_costs = partial(CostTable, arrays=want(ARRAY_COSTS), direct=want(DIRECT_COSTS))
+        count_costs = partial(
+            CostTable, arrays=want(ARRAY_COSTS), direct=want(DIRECT_COSTS), threads=want(THREAD_COSTS)
+        )
         tables = batch.derive(configs, count_costs)
         terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
         hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)

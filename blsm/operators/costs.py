@@ -31,12 +31,17 @@ WINDOWS = (24 << 10, 48 << 10, 96 << 10)
 #: Channels in a block of a direct convolution (AVX512), and how many channels and pixels its registers hold.
 _BLOCK, _SET, _PIXELS = 16, 64, 6
 
+#: Where several threads share an operator, what one of them takes at a time: a tile of a matrix (AVX512), a row of a
+#: depthwise convolution's output, so many bytes of what another operator writes.
+_SHARED_TILE, _SHARED_BYTES = (7, 32), 4 << 10
+
 #: Terms and hints that only some runtimes need: for a processor's vectors and caches, for convolutions that are no
-#: matrix products, and for a matrix array.
+#: matrix products, for several threads, and for a matrix array.
 PROCESSOR_COSTS = re.compile(
     r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.(padded|crowded|straddling)$|\.window_beyond_"
 )
 DIRECT_COSTS = re.compile(r"\.direct\.")
+THREAD_COSTS = re.compile(r"\bthreads\.")
 ARRAY_COSTS = re.compile(r"\.array\.")
 #: What earlier versions counted under these names is counted no more.
 _RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
@@ -98,10 +103,11 @@ class CostTable:
         graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).
         arrays: include what an array of multipliers makes of it, see `blsm.operators.arrays`.
         direct: include what direct convolutions make of it.
+        threads: include what several threads make of it.
     """
 
-    def __init__(self, graph: OperatorGraph, arrays: bool = True, direct: bool = True) -> None:
-        self._direct = direct
+    def __init__(self, graph: OperatorGraph, arrays: bool = True, direct: bool = True, threads: bool = True) -> None:
+        self._direct, self._threads = direct, threads
         self.terms: Columns = {"constant": 1.0}
         self.hints: Columns = {}
         total_bytes: Any = 0
@@ -119,6 +125,8 @@ class CostTable:
                 self._add_matrix(op, inputs, moved_in, moved_out)
             else:
                 self._add(f"{op.attributes.get('function', op.kind)}.bytes", moved_in + moved_out)
+                if op.kind != "global_pool":
+                    self._add_woken(-(-moved_out // _SHARED_BYTES))
                 if op.kind == "global_pool":
                     # Channels are the inner loop: short ones leave vectors half empty.
                     height, width, channels = inputs[0].shape
@@ -152,6 +160,7 @@ class CostTable:
         self._add(f"{role}.input", elements_in)
         self._add_crowding(op, inputs)
         self._add_windows(op)
+        self._add_shared(role, height, width * rounded(channels, 16) * kernel**2)
         self._hint(op, weights=channels * kernel**2, inputs=elements_in, outputs=pixels * channels)
         self._hint(op, **{f"channels_{size}": rounded(channels, size) / channels for size in (8, 16, 32, 64)})
 
@@ -193,6 +202,8 @@ class CostTable:
         )
         self._add(f"{role}.macs", rows * columns * depth)
         self._add(f"{role}.weights", columns * depth)
+        tile_rows, tile_columns = (1, _SHARED_TILE[1]) if is_vector else _SHARED_TILE
+        self._add_shared(role, -(-rows // tile_rows) * -(-columns // tile_columns), depth)
         self._hint(op, weights=columns * depth, inputs=moved_in, outputs=moved_out, columns=columns, depth=depth)
         self._hint(op, **{f"columns_{size}": rounded(columns, size) / columns for size in _TILE_COLUMNS})
         if is_vector:
@@ -228,6 +239,17 @@ class CostTable:
         self._add(f"{role}.macs", steps * width * wide * blocks)
         self._add(f"{role}.inside", steps * rounded(pixels, _PIXELS) / _PIXELS * kernel * sets)
         self._add(f"{role}.border", steps * (width * wide - pixels * kernel) * sets)
+
+    def _add_shared(self, role: str, pieces: Any, work: Any) -> None:
+        """What two threads make of an operator of so many pieces of work: it waits for the slower one."""
+        self._add_woken(pieces)
+        if self._threads:
+            self._add(f"{role}.threads.slower", -(-pieces // 2) * work)
+
+    def _add_woken(self, pieces: Any) -> None:
+        """What is in one piece wakes no other thread."""
+        if self._threads:
+            self._add("threads.woken", 1.0 * (pieces > 1))
 
     def _hint(self, op: Operator, **values: Any) -> None:
         for name, value in values.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.features import Features
-from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS, THREAD_COSTS
 from blsm.surrogates.base import Regressor, to_json
 from blsm.surrogates.roofline import LEAST_MS, Roofline
 
@@ -21,10 +21,12 @@ _ROUNDS = 200
 #: Costs to leave out, and how much smaller the error must be for it: counting arrays takes most of the time of a
 #: prediction, and more costs must pay, whatever they count.
 _LEFT_OUT = (
-    ((ARRAY_COSTS, DIRECT_COSTS), 1.0),
-    ((ARRAY_COSTS,), 1.05),
-    ((PROCESSOR_COSTS, DIRECT_COSTS), 1.05),
-    ((DIRECT_COSTS,), 1.05),
+    ((ARRAY_COSTS, DIRECT_COSTS, THREAD_COSTS), 1.0),
+    ((ARRAY_COSTS, DIRECT_COSTS), 1.05),
+    ((ARRAY_COSTS, THREAD_COSTS), 1.05),
+    ((ARRAY_COSTS,), 1.1),
+    ((PROCESSOR_COSTS, DIRECT_COSTS, THREAD_COSTS), 1.05),
+    ((DIRECT_COSTS, THREAD_COSTS), 1.05),
 )
 _PARAMETERS = {
     "learning_rate": 0.1,
@@ -63,8 +65,9 @@ class BoostedTrees(Regressor):
 
     The base carries the orders of magnitude, so that the trees need to learn what is left only: the error of plain
     boosted trees is halved, and sums over networks are not biased by the logarithm. Of the costs, the validation set
-    decides which it needs: those of a processor, with direct convolutions or without, those of a matrix array, or of
-    both. From config vectors alone there is no base: these are the plain boosted trees of the paper.
+    decides which it needs: those of a processor, with direct convolutions, several threads, both or neither, those of a
+    matrix array, or of a processor and an array. From config vectors alone there is no base: these are the plain
+    boosted trees of the paper.
 
     Args:
         features: as in `blsm fit --features NAME`.

@@ -11,6 +11,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.transfer import bayesian_regression
 from blsm.transfer.bayesian_regression import Posterior
+from blsm.transfer.design import d_optimal
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.ridge import Standard
 
@@ -43,19 +44,10 @@ class LinearSpace:
         return cls(unfitted.groups, tuple(Standard.of(table).of_length_one(table) for table in tables))
 
     def references(self, encodings: Array, known_ms: Array, count: int) -> Array:
-        """Rows to measure: each time the one of the largest prior variance given those before (D-optimal design)."""
+        """Rows to measure."""
         varying = [table for table in self.features(encodings, known_ms) if table.any()]
-        remaining = np.ones((len(encodings), len(encodings)))
-        for table in varying:
-            remaining += table @ table.T / len(varying)
-        rows: list[int] = []
-        for _ in range(count):
-            variance = np.diag(remaining).copy()
-            variance[rows] = -np.inf
-            row = int(np.argmax(variance))
-            rows.append(row)
-            remaining -= np.outer(remaining[row], remaining[row]) / (remaining[row, row] + _DESIGN_NOISE)
-        return np.array(rows)
+        covariance = sum((table @ table.T / len(varying) for table in varying), np.ones((len(encodings),) * 2))
+        return d_optimal(covariance, count, _DESIGN_NOISE)
 
     def features(self, encodings: Array, known_ms: Array) -> list[Array]:
         """The tables, standardised."""

@@ -12,16 +12,19 @@ from typing import Self
 import numpy as np
 
 from blsm._types import Array
+from blsm.transfer.design import a_optimal
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.ridge import Standard
 
 #: Deviation of the logarithm of a weight, and of a factor that all of them have in common.
-_WEIGHT, _FACTOR = 3.0, 3.0
-#: What the sum leaves, variances of log latency: an offset of a family, something that is alike for blocks of like
-#: shape, and something that goes with how the known devices differ.
-_OFFSET, _SHAPE, _RATIO = 0.01, 0.003, 0.003
+_WEIGHT, _FACTOR = 4.5, 4.0
+#: What the sum leaves, variances of log latency: an offset of a family, something that goes with how the known devices
+#: differ, and something that is alike for blocks whose work is of like kinds and amount.
+_OFFSET, _RATIO, _MIX = 0.002, 0.005, 0.04
 #: Variance of the errors, likewise.
-_NOISE = 0.003
+_NOISE = 0.006
+#: Distances at which blocks are alike no more: of square roots of shares of work, and of standardised amounts.
+_SHARES_APART, _AMOUNTS_APART = 0.45, 2.0
 #: Steps of the search for the most probable weights, and when it ends: by so little more probable.
 _STEPS, _ENOUGH = 30, 1e-6
 #: An amount of nothing, in any unit.
@@ -35,26 +38,26 @@ class Inputs:
     Attributes:
         parts: logarithms, shape (n, parts).
         families: one-hot, shape (n, families).
-        shapes: a row has a squared length of about 1.
-        ratios: how the known devices differ, likewise.
+        ratios: how the known devices differ; a row has a squared length of about 1.
+        mixes: what kinds of work there are, and how much of it.
     """
 
     parts: Array
     families: Array
-    shapes: Array
     ratios: Array
+    mixes: Array
 
     def residual_covariance(self, other: Inputs) -> Array:
         """Prior covariance of what the sums leave."""
-        lengths = np.square(self.shapes).sum(axis=1)[:, None] + np.square(other.shapes).sum(axis=1)
-        alike = np.exp(-0.5 * np.maximum(lengths - 2 * self.shapes @ other.shapes.T, 0.0))
-        within = _OFFSET + _SHAPE * alike + _RATIO * self.ratios @ other.ratios.T
-        covariance: Array = (self.families @ other.families.T) * within
+        lengths = np.square(self.mixes).sum(axis=1)[:, None] + np.square(other.mixes).sum(axis=1)
+        alike = np.exp(-0.5 * np.maximum(lengths - 2 * self.mixes @ other.mixes.T, 0.0))
+        offsets = _OFFSET * self.families @ other.families.T
+        covariance: Array = offsets + _RATIO * self.ratios @ other.ratios.T + _MIX * alike
         return covariance
 
     def residual_variance(self) -> Array:
         """The diagonal of `residual_covariance` with itself."""
-        variance: Array = _OFFSET + _SHAPE + _RATIO * np.square(self.ratios).sum(axis=1)
+        variance: Array = _OFFSET + _RATIO * np.square(self.ratios).sum(axis=1) + _MIX
         return variance
 
 
@@ -65,17 +68,16 @@ class LogSumSpace:
     Beforehand, the known devices together make up the latency, and so do the costs, each an equal share of it.
 
     Attributes:
-        costs, families, shapes: columns of the encoding.
-        scale: of the shapes' rows.
+        costs, families: columns of the encoding.
         ratios: standard of the logarithms of known latencies over their geometric mean.
+        amounts: standard of the logarithm of that mean.
         start: logarithms of the parts' weights beforehand, shape (parts,).
     """
 
     costs: Array
     families: Array
-    shapes: Array
-    scale: float
     ratios: Standard
+    amounts: Standard
     start: Array
 
     @classmethod
@@ -85,21 +87,22 @@ class LogSumSpace:
         amounts = pool.encodings[:, costs]
         positive = (amounts >= 0).all(axis=0) & (amounts > 0).any(axis=0)
         costs, amounts = costs[positive], amounts[:, positive]
-        mean_ms = np.exp(np.log(known_ms).mean(axis=1))
+        mean_ms = np.exp(_log_mean(known_ms)[:, 0])
         equal = [-np.log(len(costs) * np.median(amount[amount > 0] / mean_ms[amount > 0])) for amount in amounts.T]
-        shapes = pool.columns("vec")
-        scale = float(np.sqrt(np.square(pool.encodings[:, shapes]).sum(axis=1).mean())) or 1.0
         ratios = Standard.of(_log_ratios(known_ms)).of_length_one(_log_ratios(known_ms))
         devices = known_ms.shape[1]
         start = np.concatenate([np.full(devices, -np.log(devices)), equal])
-        return cls(costs, pool.columns("family"), shapes, scale, ratios, start)
+        return cls(costs, pool.columns("family"), ratios, Standard.of(_log_mean(known_ms)), start)
 
     def inputs(self, encodings: Array, known_ms: Array) -> Inputs:
         """What the regression reads."""
-        amounts = np.hstack([known_ms, encodings[:, self.costs]])
+        parts = np.log(np.maximum(np.hstack([known_ms, encodings[:, self.costs]]), _NOTHING))
         families = encodings[:, self.families] if len(self.families) else np.ones((len(encodings), 1))
-        shapes = encodings[:, self.shapes] / self.scale
-        return Inputs(np.log(np.maximum(amounts, _NOTHING)), families, shapes, self.ratios(_log_ratios(known_ms)))
+        # The distance of square roots of shares is Hellinger's, of distributions.
+        work, beforehand = parts[:, known_ms.shape[1] :], self.start[known_ms.shape[1] :]
+        shares = _log_sum(work, beforehand)[1] if len(beforehand) else work
+        mixes = np.hstack([np.sqrt(shares) / _SHARES_APART, self.amounts(_log_mean(known_ms)) / _AMOUNTS_APART])
+        return Inputs(parts, families, self.ratios(_log_ratios(known_ms)), mixes)
 
     @property
     def weights_covariance(self) -> Array:
@@ -107,18 +110,11 @@ class LogSumSpace:
         return _WEIGHT**2 * np.eye(len(self.start)) + _FACTOR**2
 
     def references(self, encodings: Array, known_ms: Array, count: int) -> Array:
-        """Rows to measure: each time the one that reduces the variance of all rows' latencies most (A-optimal)."""
+        """Rows to measure."""
         inputs = self.inputs(encodings, known_ms)
         _, shares = _log_sum(inputs.parts, self.start)
-        remaining = shares @ self.weights_covariance @ shares.T + inputs.residual_covariance(inputs)
-        rows: list[int] = []
-        for _ in range(count):
-            reduction = np.square(remaining).sum(axis=0) / (np.diag(remaining) + _NOISE)
-            reduction[rows] = -np.inf
-            row = int(np.argmax(reduction))
-            rows.append(row)
-            remaining = remaining - np.outer(remaining[row], remaining[row]) / (remaining[row, row] + _NOISE)
-        return np.array(rows)
+        covariance = shares @ self.weights_covariance @ shares.T + inputs.residual_covariance(inputs)
+        return a_optimal(covariance, count, _NOISE)
 
     def fit(self, encodings: Array, known_ms: Array, latencies_ms: Array, seed: int = 0) -> LogSum:
         """The most probable weights after samples, by Gauss-Newton steps; what is left is a Gaussian process.
@@ -156,16 +152,19 @@ class LogSumSpace:
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        names = ("costs", "families", "shapes", "scale", "start")
-        ratios = {"ratio_mean": self.ratios.mean, "ratio_scale": self.ratios.scale}
-        return {**{name: np.asarray(getattr(self, name)) for name in names}, **ratios}
+        names = ("costs", "families", "start")
+        standards = {"ratio": self.ratios, "amount": self.amounts}
+        return {
+            **{name: np.asarray(getattr(self, name)) for name in names},
+            **{f"{name}_mean": standard.mean for name, standard in standards.items()},
+            **{f"{name}_scale": standard.scale for name, standard in standards.items()},
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Inverse of `to_arrays`; raises KeyError for anything else."""
-        costs, families, shapes = (arrays[name] for name in ("costs", "families", "shapes"))
-        ratios = Standard(arrays["ratio_mean"], arrays["ratio_scale"])
-        return cls(costs, families, shapes, float(arrays["scale"]), ratios, arrays["start"])
+        ratios, amounts = (Standard(arrays[f"{name}_mean"], arrays[f"{name}_scale"]) for name in ("ratio", "amount"))
+        return cls(arrays["costs"], arrays["families"], ratios, amounts, arrays["start"])
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,12 @@ def _log_sum(parts: Array, weights: Array) -> tuple[Array, Array]:
     return (largest + np.log(total))[:, 0], shares / total
 
 
+def _log_mean(known_ms: Array) -> Array:
+    """The logarithm of the geometric mean of the known devices, shape (n, 1)."""
+    mean: Array = np.log(known_ms).mean(axis=1, keepdims=True)
+    return mean
+
+
 def _log_ratios(known_ms: Array) -> Array:
-    logs = np.log(known_ms)
-    ratios: Array = logs - logs.mean(axis=1, keepdims=True)
+    ratios: Array = np.log(known_ms) - _log_mean(known_ms)
     return ratios

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import blsm
 from blsm.errors import FitError
 from blsm.operators import trace
-from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, CostTable, check_names
+from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, THREAD_COSTS, CostTable, check_names
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
 
@@ -104,7 +106,29 @@ def test_direct_convolutions_fill_blocks_of_channels_and_skip_taps_outside() -> 
     assert (three["inside"], three["border"]) == pytest.approx((10 * 16 * 3, 10 * 16 * 4))  # one step for 6 pixels
 
 
-@pytest.mark.parametrize(("costs", "pattern"), [("arrays", ARRAY_COSTS), ("direct", DIRECT_COSTS)])
+def test_two_threads_wait_for_the_slower_one_and_a_single_piece_wakes_none() -> None:
+    def of(describe: Callable[[Any], Any], shape: tuple[int, ...]) -> dict[str, float]:
+        terms = CostTable(trace(describe, shape)).terms
+        return {name: float(amount) for name, amount in terms.items() if THREAD_COSTS.search(name)}
+
+    def convolution(columns: int, rows: int) -> dict[str, float]:
+        return of(lambda x: x.conv(columns, 1), (rows, 1, 5))
+
+    # Tiles of 7 x 32, 5 channels deep.
+    assert convolution(32, 7) == {"conv.1x1.threads.slower": 5, "threads.woken": 0}
+    assert convolution(33, 7) == convolution(32, 14) == {"conv.1x1.threads.slower": 5, "threads.woken": 1}
+    assert convolution(32, 15) == convolution(64, 14) == {"conv.1x1.threads.slower": 10, "threads.woken": 1}
+    row = 4 * 16 * 3**2
+    depthwise = {rows: of(lambda x: x.depthwise_conv(3), (rows, 4, 16)) for rows in (1, 3)}
+    assert depthwise[1] == {"depthwise_conv_3s1.threads.slower": row, "threads.woken": 0}
+    assert depthwise[3] == {"depthwise_conv_3s1.threads.slower": 2 * row, "threads.woken": 1}
+    assert of(lambda x: x.activation("relu"), (8, 8, 16)) == {"threads.woken": 0}  # 4 KiB
+    assert of(lambda x: x.activation("relu"), (8, 8, 17)) == {"threads.woken": 1}
+
+
+@pytest.mark.parametrize(
+    ("costs", "pattern"), [("arrays", ARRAY_COSTS), ("direct", DIRECT_COSTS), ("threads", THREAD_COSTS)]
+)
 def test_costs_that_few_devices_need_can_be_left_out(costs: str, pattern: re.Pattern[str]) -> None:
     graph = blsm.block_family("mbconv").sample(1, seed=0)[0].graph()
     whole, without = CostTable(graph), CostTable(graph, **{costs: False})
