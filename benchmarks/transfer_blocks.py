@@ -147,6 +147,8 @@ def main() -> None:
     options = parser.parse_args()
     found = read_pool(options.stores)
     wanted = list(found) if options.block is None else options.block.split(",")
+    if missing := [family for family in wanted if family not in found]:
+        parser.error(f"no two devices of these stores have enough profiles of {', '.join(missing)}")
     found = {family: found[family] for family in wanted}
     if options.measured:
         found = measured_by_all(found)
