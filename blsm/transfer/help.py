@@ -16,12 +16,10 @@ import numpy as np
 from blsm._types import Array
 from blsm.errors import FitError
 from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
-from blsm.transfer.design import d_optimal
 from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
 from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data, numbered, numbered_weights
 from blsm.transfer.operator_latencies import OperatorLatencies
 from blsm.transfer.pool import DevicePool
-from blsm.transfer.ridge import Standard
 from blsm.transfer.scaling import Calibration, levels, span
 
 __all__ = ["Help", "HelpPredictor", "HelpSettings"]
@@ -30,9 +28,6 @@ __all__ = ["Help", "HelpPredictor", "HelpSettings"]
 _MARGIN = 0.05
 #: A reference that was not measured is not taken to be faster than this part of the fastest sample.
 _LEAST = 0.1
-#: Candidates for references, and how uncertain a measurement is taken to be when they are chosen, in units of the
-#: variance of latencies.
-_CANDIDATES, _DESIGN_NOISE = 1000, 0.1
 #: Architectures are predicted so many at a time: every draw of z has hidden units of its own.
 _ROWS = 1024
 
@@ -40,8 +35,7 @@ _ROWS = 1024
 class Help(Method):
     """HELP. Measure `references(pool, n)`: its reference architectures come first, the others are random.
 
-    The references are those of which the known devices' latencies foretell each other least; the paper's are random
-    ones, and some draws tell devices apart badly.
+    The references are random ones as in the paper, but spread evenly from the fastest to the slowest architectures.
 
     All n are samples. Labels are scaled by the samples alone: those of HELP's own code use the range of the new
     device's whole training pool, which no user has. Of a wide pool, logarithms are scaled. References that are missing
@@ -66,7 +60,7 @@ class Help(Method):
     def _fit(self, pool: DevicePool) -> None:
         settings, self._relative = self.settings, pool.wide
         table = levels(pool.table_ms, self._relative)
-        self._rows = _reference_rows(table, self._wanted, settings.references, self.seed)
+        self._rows = _reference_rows(pool.table_ms, self._wanted, settings.references, self.seed)
         self._encodings = pool.encodings[self._rows]
         self._operators = OperatorLatencies.of(pool)
         self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
@@ -190,19 +184,18 @@ class HelpPredictor(Predictor):
         return predictor
 
 
-def _reference_rows(table: Array, rows: Array | None, count: int, seed: int) -> Array:
+def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) -> Array:
     """Rows of the reference architectures; raises FitError where some device did not measure them."""
-    common = np.flatnonzero(~np.isnan(table).any(axis=1))
+    common = np.flatnonzero(~np.isnan(table_ms).any(axis=1))
     if rows is None:
         if len(common) <= count:
             raise FitError(
                 f"help needs {count} reference architectures and more that all devices of the pool measured, got "
                 f"{len(common)}: profile the same ones on every device"
             )
-        candidates = np.random.default_rng(seed).permutation(common)[:_CANDIDATES]
-        standard = Standard.of(table[candidates])
-        latencies = standard.of_length_one(table[candidates])(table[candidates])
-        return candidates[d_optimal(latencies @ latencies.T + 1, count, _DESIGN_NOISE)]
+        random, order = np.random.default_rng(seed), np.argsort(np.log(table_ms[common]).mean(axis=1))
+        spread = [random.choice(part) for part in np.array_split(common[order], count)]
+        return random.permutation(spread)  # the first few are spread too
     if len(rows) != count or not np.isin(rows, common).all():
         raise FitError(f"reference_rows must be {count} rows of the pool that all its devices measured, got {rows}")
     return rows

@@ -50,6 +50,13 @@ def test_references_come_first_and_stay(made_up: Any, fitted: Help) -> None:
     np.testing.assert_array_equal(more[:6], first)
 
 
+def test_references_are_spread_from_the_fastest_to_the_slowest(made_up: Any, fitted: Help) -> None:
+    order = np.argsort(np.log(made_up.pool.table_ms).mean(axis=1))
+    rank = {row: place for place, row in enumerate(order.tolist())}
+    places = sorted(rank[row] for row in fitted.references(made_up.pool, 6).tolist())
+    assert [place * 6 // len(order) for place in places] == list(range(6))
+
+
 def test_references_that_were_not_measured_are_estimated(made_up: Any, fitted: Help) -> None:
     rows = np.setdiff1d(np.arange(120), fitted.references(made_up.pool, 6))[:14]
     predicted = fitted.adapt(made_up.pool.encodings[rows], made_up.new_ms[rows]).predict(made_up.queries)
