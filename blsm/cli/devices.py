@@ -33,4 +33,4 @@ def run(options: argparse.Namespace) -> None:
     print_table(choices, ("option", "values", "default"))
     if choices:
         name, domain = next(iter(one.options.items()))
-        print(f"\nchosen as in {one.key}@{name}={domain.at(0.9)}")
+        print(f"\nchosen as in {one.key}@{name}={domain.at(0.01)}")
