@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from blsm._types import Array
+from blsm.errors import FitError
 from blsm.transfer.design import a_optimal
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.ridge import Standard
@@ -162,7 +163,13 @@ class LogSumSpace:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """Inverse of `to_arrays`; raises KeyError for anything else."""
+        """Inverse of `to_arrays`; raises KeyError for anything else.
+
+        Raises:
+            FitError: an earlier blsm made them, whose regression was another one.
+        """
+        if "shapes" in arrays:
+            raise FitError("its block_prior is that of an earlier blsm: run `blsm transfer` again")
         ratios, amounts = (Standard(arrays[f"{name}_mean"], arrays[f"{name}_scale"]) for name in ("ratio", "amount"))
         return cls(arrays["costs"], arrays["families"], ratios, amounts, arrays["start"])
 

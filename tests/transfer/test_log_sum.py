@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from blsm._types import Array
+from blsm.errors import FitError
 from blsm.transfer import DevicePool
 from blsm.transfer.encodings import join
 from blsm.transfer.log_sum import LogSum, LogSumSpace
@@ -91,3 +92,10 @@ def test_it_survives_arrays() -> None:
     np.testing.assert_array_equal(again.predict(ENCODINGS, KNOWN), fitted.predict(ENCODINGS, KNOWN))
     space = LogSumSpace.from_arrays(SPACE.to_arrays())
     np.testing.assert_array_equal(space.references(ENCODINGS, KNOWN, 5), SPACE.references(ENCODINGS, KNOWN, 5))
+
+
+def test_what_an_earlier_blsm_made_is_refused() -> None:
+    arrays = SPACE.to_arrays()
+    np.testing.assert_array_equal(LogSumSpace.from_arrays(arrays).start, SPACE.start)
+    with pytest.raises(FitError, match="run `blsm transfer` again"):
+        LogSumSpace.from_arrays({**arrays, "shapes": np.arange(2)})
