@@ -108,16 +108,6 @@ def divide(pools: BlockPools, most: int, seed: int) -> tuple[BlockPools, BlockPo
     return known, unseen
 
 
-def remembered(
-    regressors: Mapping[str, Mapping[str, Regressor | None]], known: BlockPools
-) -> dict[str, dict[str, Remembered]]:
-    """Surrogates by family and device that know these blocks already."""
-    return {
-        family: {name: Remembered(one, known.get(family, {}).get(name)) for name, one in devices.items()}
-        for family, devices in regressors.items()
-    }
-
-
 def measured_by_all(pools: BlockPools) -> BlockPools:
     """The blocks that every device was profiled on."""
     found: BlockPools = {}
@@ -159,9 +149,15 @@ def main() -> None:
     for seed in range(options.seeds):
         pools, unseen = divide(found, options.most, seed)
         if options.measured:
-            surrogates = remembered({family: dict.fromkeys(found[family]) for family in pools}, found)
+            surrogates = {
+                family: {device: Remembered(None, blocks) for device, blocks in devices.items()}
+                for family, devices in found.items()
+            }
         else:
-            surrogates = remembered(known_surrogates(pools, seed), {})
+            surrogates = {
+                family: {device: Remembered(regressor) for device, regressor in devices.items()}
+                for family, devices in known_surrogates(pools, seed).items()
+            }
         for method in options.methods:
             for new in options.new or devices:
                 regressors, sampled, seconds = adapted(pools, surrogates, method, new, options.samples, seed)

@@ -127,7 +127,7 @@ class CostTable:
                 self._add(f"{op.attributes.get('function', op.kind)}.bytes", moved_in + moved_out)
                 if op.kind != "global_pool":
                     self._add_woken(-(-moved_out // _SHARED_BYTES))
-                if op.kind == "global_pool":
+                else:
                     # Channels are the inner loop: short ones leave vectors half empty.
                     height, width, channels = inputs[0].shape
                     self._add("global_pool.pixels", height * width)
@@ -152,7 +152,7 @@ class CostTable:
         height, width, channels = op.shape
         kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
         # Kernels of different size and strides are different code: each gets weights of its own.
-        role = f"{_sized(op)}s{strides}" if isinstance(strides, int) else _sized(op)
+        role = f"{_sized(op)}s{strides}" if isinstance(kernel, int) and isinstance(strides, int) else op.role
         pixels, elements_in = height * width, math.prod(inputs[0].shape)
         self._add(f"{role}.macs", pixels * rounded(channels, 16) * kernel**2)
         self._add(f"{role}.pixels", pixels)

@@ -134,6 +134,7 @@ def test_costs_that_few_devices_need_can_be_left_out(costs: str, pattern: re.Pat
     whole, without = CostTable(graph), CostTable(graph, **{costs: False})
     assert without.terms.keys() == {name for name in whole.terms if not pattern.search(name)} < whole.terms.keys()
     assert without.hints.keys() == {name for name in whole.hints if not pattern.search(name)}
+    assert (without.hints.keys() < whole.hints.keys()) == (costs == "arrays")  # the others have no hints
 
 
 def test_names_that_are_counted_no_more_are_refused() -> None:

@@ -70,7 +70,7 @@ def test_intervals_hold_what_was_measured_and_shrink_with_samples() -> None:
     assert widths[1] < widths[0]
 
 
-def test_families_share_the_weights_but_not_what_is_left() -> None:
+def test_families_share_the_weights_and_what_like_work_leaves_but_no_offsets() -> None:
     families = np.repeat(np.eye(2), COUNT // 2, axis=0)
     encodings, groups = join(family=families, vec=SHAPES, physical=COSTS)
     pool = DevicePool(encodings, {f"d{n}": column for n, column in enumerate(KNOWN.T)}, groups)
