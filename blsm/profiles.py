@@ -71,11 +71,15 @@ class Visit:
         invocations: how many were timed.
         quantiles_ns: their durations at the quantiles `QUANTILES`, nanoseconds.
         started_s: seconds since the epoch.
+        waited_s: how long it waited for its core to be fast, seconds; not stored.
+        disturbed: whether its core was slow and did not become fast in time; not stored.
     """
 
     invocations: int
     quantiles_ns: tuple[int, ...]
     started_s: float
+    waited_s: float = field(default=0.0, compare=False)
+    disturbed: bool = field(default=False, compare=False)
 
     @classmethod
     def from_samples(cls, samples_ns: Sequence[int], started_s: float | None = None) -> Self:

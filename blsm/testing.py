@@ -11,6 +11,7 @@ import pickle
 import tempfile
 import time
 from collections.abc import Container, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +46,7 @@ class FakeDevice(Device):
         cpu: what the fingerprint says.
         visit_s: how long a visit takes, seconds.
         slow: numbers of a session's visits, from 0, that find the device slow: what runs takes twice as long.
+        disturbed: numbers of those that find it slow and notice, if they have patience.
     """
 
     key: ClassVar[str] = "fake"
@@ -60,6 +62,7 @@ class FakeDevice(Device):
         cpu: str = "formula",
         visit_s: float = 0.0,
         slow: Container[int] = (),
+        disturbed: Container[int] = (),
         **chosen: object,
     ) -> None:
         super().__init__(**chosen)
@@ -69,6 +72,7 @@ class FakeDevice(Device):
         self.cpu = cpu
         self.visit_s = visit_s
         self.slow = slow
+        self.disturbed = disturbed
 
     def missing(self) -> str | None:
         return None
@@ -89,14 +93,15 @@ class FakeDevice(Device):
         artifact.write_text(json.dumps({"latency_ms": fake_latency_ms(blocks), "crashes": crashes}))
 
     def open(self, core: int | None = None) -> Session:
-        return _FakeSession(self.noise, self.visit_s, self.slow)
+        return _FakeSession(self.noise, self.visit_s, self.slow, self.disturbed)
 
 
 class _FakeSession(Session):
-    def __init__(self, noise: float, visit_s: float, slow: Container[int]) -> None:
+    def __init__(self, noise: float, visit_s: float, slow: Container[int], disturbed: Container[int]) -> None:
         self._noise = noise
         self._visit_s = visit_s
         self._slow = slow
+        self._disturbed = disturbed
         self._visits = 0
         self._random = np.random.default_rng(0)
 
@@ -108,10 +113,15 @@ class _FakeSession(Session):
             raise DeviceError("the fake runtime refused it") from None
         if data["crashes"]:
             raise DeviceError("the fake runtime crashed")
-        slower = 2 if self._visits in self._slow else 1
+        disturbed = self._visits in self._disturbed
+        slower = 2 if disturbed or self._visits in self._slow else 1
         self._visits += 1
         samples = 1e6 * slower * data["latency_ms"] * (1 + self._random.exponential(self._noise, protocol.invocations))
-        return Visit.from_samples(np.rint(samples).astype(int).tolist())
+        visit = Visit.from_samples(np.rint(samples).astype(int).tolist())
+        if not (disturbed and protocol.patience_s):
+            return visit
+        time.sleep(protocol.patience_s)
+        return replace(visit, disturbed=True, waited_s=protocol.patience_s)
 
 
 def fill_store(store: ProfileStore, chains: Iterable[Chain], device: FakeDevice | None = None) -> None:

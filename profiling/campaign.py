@@ -36,9 +36,11 @@ _SENTINEL_INTERVAL_S = 5.0
 #: Slower by more than this than the fastest tenth of its visits that were not, the device itself is slow: it shares its
 #: cores with others, say, or is hot. Noise of a quiet machine stays below.
 _SLOW, _FAST_SHARE = 1.25, 0.1
-#: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
-#: and this: a device that is slow for good is measured as it is.
-_SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 20.0
+#: Then only the sentinel is visited, this often, until the device is fast again.
+_SLOW_INTERVAL_S = 1.0
+#: In all it waits, for the device or for a core, no longer than so many times what it measured, and this: what is slow
+#: for good is measured as it is.
+_PATIENCE, _PATIENCE_S = 3.0, 20.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
 #: Seconds between two visits of one chain, at least, while there are others to visit. A machine has slow spells, and
@@ -285,6 +287,8 @@ class Campaign:
         if isinstance(event, _Visited):
             task, measurer = event.task, event.measurer
             measurer.tasks.remove(task)
+            if isinstance(event.outcome, Visit):
+                measurer.account(event.outcome)
             if isinstance(event.outcome, HostError):
                 lost = [task, *measurer.tasks, *(task for task, _ in measurer.uncounted)]
                 measurers.lose(measurer, event.outcome, report)
@@ -293,7 +297,7 @@ class Campaign:
                 if isinstance(event.outcome, DeviceError):
                     raise event.outcome
                 self.store.add_sentinel_visit(self.device.name, event.outcome)
-                if measurer.was_fast(event.outcome.minimum_ns):
+                if measurer.was_fast(event.outcome):
                     self._count(measurer, ready, compilers, report)
                 else:
                     ready.extend(task for task, _ in measurer.uncounted)
@@ -301,6 +305,8 @@ class Campaign:
             elif isinstance(event.outcome, DeviceError):
                 self._fail(task, str(event.outcome), report)
                 compilers.release(task)
+            elif event.outcome.disturbed:
+                ready.append(task)
             else:
                 measurer.uncounted.append((task, event.outcome))
             return
@@ -384,22 +390,31 @@ class _Measurer:
         self.tasks.append(task)
         self._given.put(task)
 
-    def was_fast(self, sentinel_ns: int) -> bool:
-        """Whether the device was fast since the sentinel's visit before, now that it took so long."""
+    def account(self, visit: Visit) -> None:
+        """Notes how long a visit waited."""
+        if self.slow_since is None:  # else it is part of that
+            self._waited_s += visit.waited_s
+
+    def was_fast(self, sentinel: Visit) -> bool:
+        """Whether the device was fast since the sentinel's visit before this one."""
         was_slow = self.slow_since is not None
-        if _is_slow(sentinel_ns, self.fast_ns):
-            if self.waited_s <= self.measuring_s + _PATIENCE_S:
+        if sentinel.disturbed or _is_slow(sentinel.minimum_ns, self.fast_ns):
+            if self._patient:
                 if self.slow_since is None:
                     self.slow_since = time.monotonic()
                 return False
             self.fast_ns.clear()  # from now on it is like that
-        insort(self.fast_ns, sentinel_ns)
+        insort(self.fast_ns, sentinel.minimum_ns)
         self._waited_s, self.slow_since = self.waited_s, None
         return not was_slow
 
     @property
+    def _patient(self) -> bool:
+        return self.waited_s <= _PATIENCE * self.measuring_s + _PATIENCE_S
+
+    @property
     def waited_s(self) -> float:
-        """How long the device has been slow, seconds."""
+        """How long it waited for the device or its core to be fast, seconds."""
         since = self.slow_since
         return self._waited_s + (0.0 if since is None else (self.ended or time.monotonic()) - since)
 
@@ -417,12 +432,17 @@ class _Measurer:
 
     def _visit(self, task: _Task) -> Visit | DeviceError:
         began, transferred_s = time.monotonic(), self.session.transfer_s
+        protocol = self._protocol if self._patient else replace(self._protocol, patience_s=0.0)
+        waited_s = 0.0
         try:
-            return self.session.visit(task.artifact, self._protocol)
+            visit = self.session.visit(task.artifact, protocol)
+            waited_s = visit.waited_s
+            return visit
         except DeviceError as error:
             return error
         finally:
-            self.measuring_s += time.monotonic() - began - (self.session.transfer_s - transferred_s)
+            if self.slow_since is None:  # else it is part of waiting
+                self.measuring_s += time.monotonic() - began - waited_s - (self.session.transfer_s - transferred_s)
 
     def close(self) -> None:
         """Lets a running visit end if it ends soon, then ends the session."""

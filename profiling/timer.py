@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,15 @@ def worker_command(runner: str, options: Mapping[str, Any], core: int | None) ->
 def visit_settings(protocol: Protocol) -> dict[str, Any]:
     """What a worker has to know of the protocol."""
     settings = asdict(protocol)
-    return {key: settings[key] for key in ("invocations", "max_visit_s", "min_invocations", "warmup")}
+    return {key: settings[key] for key in ("invocations", "max_visit_s", "min_invocations", "warmup", "patience_s")}
 
 
 def visit_of(answer: Mapping[str, Any]) -> Visit:
     """The visit that a worker answers with; raises DeviceError where the runtime refused the artifact."""
     if "error" in answer:
         raise DeviceError(f"the runtime refused it: {answer['error']}")
-    return Visit.from_samples(answer["samples_ns"], answer["started_s"])
+    visit = Visit.from_samples(answer["samples_ns"], answer["started_s"])
+    return replace(visit, waited_s=answer["waited_s"], disturbed=answer["disturbed"])
 
 
 class WorkerSession(Session):

@@ -3,8 +3,8 @@
 Standard library, numpy and the device's runtime only, and all of it in this one file: `blsm.profiling.hosts` sends it
 to machines where blsm is not installed. There `supervise` stands between the connection and the measuring process.
 
-Request: {"artifact": path, "invocations", "max_visit_s", "min_invocations", "warmup"}
-Answer:  {"samples_ns": [...], "started_s"} or {"error": text}
+Request: {"artifact": path, "invocations", "max_visit_s", "min_invocations", "warmup", "patience_s"}
+Answer:  {"samples_ns": [...], "waited_s", "disturbed", "started_s"} or {"error": text}
 
 Request: {"facts": true}
 Answer:  what `facts` returns, or {"error": text}
@@ -13,6 +13,7 @@ Answer:  what `facts` returns, or {"error": text}
 from __future__ import annotations  # other machines may run an older Python
 
 import argparse
+import collections
 import contextlib
 import importlib
 import importlib.metadata
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 Invoke = Callable[[], None]
 
@@ -44,6 +45,11 @@ _WATCH_S = 0.1
 #: How long invocations are watched for which threads compute, seconds; those that take this share of what the busiest
 #: one does.
 _SPREAD_S, _BUSY = 0.005, 0.25
+#: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core.
+_PULSE_STEPS, _DISTURBED = 300, 1.2
+#: Of the last visits, the fastest pulse of each, this share is faster than what counts as the fastest: a few lucky ones
+#: must not make all others look slow, and a core that is slow for good is as fast as it can be.
+_PULSE_VISITS, _LUCKY = 20, 0.15
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
 OUTPUT = "blsm_output_"
 
@@ -204,7 +210,7 @@ def long_dispatch(make: Callable[[int], Invoke], dispatch_s: float) -> Dispatch:
     count = 16
     while True:
         dispatch = Dispatch(make(count), count)
-        took_s = min(time_invocations(dispatch, 2, None, 2, warmup=1)) / 1e9
+        took_s = min(time_invocations(dispatch, 2, None, 2, warmup=1).samples_ns) / 1e9
         if took_s >= dispatch_s or count >= 1 << 16:
             return dispatch
         # Dispatching itself is part of what it took: aim a little too high.
@@ -323,23 +329,88 @@ def facts(runner: str) -> dict[str, Any]:
     }
 
 
+class Pulse:
+    """Tells whether a core is as fast as it can be, by the time that a short loop takes on it.
+
+    Whoever computes on the other hardware thread of a core, another virtual machine say, slows everything on it by half
+    and more, for milliseconds or for minutes; so does a lower clock.
+    """
+
+    def __init__(self) -> None:
+        self._fastest_ns: collections.deque[int] = collections.deque(maxlen=_PULSE_VISITS)
+
+    def begin(self) -> None:
+        """Begins a visit."""
+        self._fastest_ns.append(_beat_ns())
+
+    def is_fast(self) -> bool:
+        """Whether the core is fast now."""
+        took_ns = _beat_ns()
+        self._fastest_ns[-1] = min(self._fastest_ns[-1], took_ns)
+        return took_ns <= _DISTURBED * sorted(self._fastest_ns)[int(_LUCKY * len(self._fastest_ns))]
+
+
+def _beat_ns() -> int:
+    start = time.perf_counter_ns()
+    for _ in range(_PULSE_STEPS):
+        pass
+    return time.perf_counter_ns() - start
+
+
+class Timing(NamedTuple):
+    """What a visit found.
+
+    Attributes:
+        samples_ns: durations of single invocations, nanoseconds.
+        waited_ns: how long it waited for a fast core, nanoseconds.
+        disturbed: whether its patience ended before it had enough invocations on a fast core: the samples are others.
+    """
+
+    samples_ns: list[int]
+    waited_ns: int = 0
+    disturbed: bool = False
+
+
 def time_invocations(
-    invoke: Invoke, invocations: int, max_visit_s: float | None, min_invocations: int, warmup: int
-) -> list[int]:
-    """Durations of single invocations in nanoseconds; see `blsm.profiling.Protocol` for the arguments."""
+    invoke: Invoke,
+    invocations: int,
+    max_visit_s: float | None,
+    min_invocations: int,
+    warmup: int,
+    patience_s: float = 0.0,
+    pulse: Pulse | None = None,
+) -> Timing:
+    """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`."""
     clock = time.perf_counter_ns
     for _ in range(warmup):
         invoke()
     samples: list[int] = []
-    deadline = clock() + int(max_visit_s * 1e9) if max_visit_s is not None else None
+    watched = pulse if patience_s else None
+    if watched is not None:
+        watched.begin()
+    patience_ns, waited_ns, disturbed = int(patience_s * 1e9), 0, False
+    began = clock()
+    fast = watched is None
     while len(samples) < invocations:
         start = clock()
-        invoke()
+        if fast:
+            invoke()
         end = clock()
-        samples.append(end - start)
-        if deadline is not None and end > deadline and len(samples) >= min_invocations:
+        was_fast = fast
+        fast = watched is None or watched.is_fast()
+        if was_fast and fast:
+            samples.append(end - start)
+        elif not fast:
+            waited_ns += clock() - start
+            if waited_ns > patience_ns:
+                if len(samples) >= min_invocations:
+                    break
+                watched, fast, disturbed = None, True, True
+                samples.clear()
+        out_of_time = max_visit_s is not None and end - began - waited_ns > max_visit_s * 1e9
+        if out_of_time and len(samples) >= min_invocations:
             break
-    return samples
+    return Timing(samples, waited_ns, disturbed)
 
 
 def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
@@ -381,7 +452,9 @@ def _taken_ns(thread: int) -> int:
     return time.clock_gettime_ns((~thread << 3) | 6)
 
 
-def answer(request: dict[str, Any], runner: str, options: dict[str, Any], cores: Sequence[int]) -> dict[str, Any]:
+def answer(
+    request: dict[str, Any], runner: str, options: dict[str, Any], cores: Sequence[int], pulse: Pulse
+) -> dict[str, Any]:
     """The answer to one request; `cores` are those that the process may use."""
     try:
         if "facts" in request:
@@ -390,10 +463,12 @@ def answer(request: dict[str, Any], runner: str, options: dict[str, Any], cores:
         invoke = RUNNERS[runner](request.pop("artifact"), **options)
         spread_threads(invoke, cores)
         started_s = time.time()
-        samples_ns = time_invocations(invoke, **request)
-        if isinstance(invoke, Dispatch):
-            samples_ns = [sample_ns // invoke.invocations for sample_ns in samples_ns]
-        return {"samples_ns": samples_ns, "started_s": started_s}
+        # Where many invocations are dispatched at once, another processor computes.
+        count = invoke.invocations if isinstance(invoke, Dispatch) else 1
+        timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None)
+        samples_ns = [sample_ns // count for sample_ns in timing.samples_ns]
+        waited_s = timing.waited_ns / 1e9
+        return {"samples_ns": samples_ns, "waited_s": waited_s, "disturbed": timing.disturbed, "started_s": started_s}
     except Exception as error:  # noqa: BLE001  # whatever a runtime raises is this block's failure, not the worker's
         return {"error": f"{type(error).__name__}: {error}"}
 
@@ -584,9 +659,9 @@ def main() -> None:
     # Runtimes print to standard output at will: answers get a channel of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    cores = available_cores()
+    cores, pulse = available_cores(), Pulse()
     for line in sys.stdin:
-        answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options, cores)) + "\n")
+        answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options, cores, pulse)) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Protocol:
     """How a chain is timed. Latency is the minimum over all invocations of all visits.
 
-    A machine has slow spells. The minimum counts as confirmed once two visits agree on it within `agreement`; until
+    A machine has slow spells. Short ones, of its core, a visit notices and waits for their end; see
+    `blsm.profiling.worker.Pulse`. The minimum counts as confirmed once two visits agree on it within `agreement`; until
     then a chain gets further visits, up to twice as many as planned.
 
     Attributes:
@@ -33,6 +34,7 @@ class Protocol:
         max_visit_s: a visit ends after this many seconds, or `min_invocations` if these take longer; None for no limit.
         min_invocations: the least number of invocations.
         warmup: invocations before the timed ones.
+        patience_s: a visit waits so long in all for its core to be fast, seconds; 0 to time whatever it is.
         timeout_s: a visit that takes longer counts as hung.
     """
 
@@ -42,6 +44,7 @@ class Protocol:
     max_visit_s: float | None = 0.15
     min_invocations: int = 5
     warmup: int = 2
+    patience_s: float = 1.0
     timeout_s: float = 60.0
 
     def visits_left(self, minima_ns: Sequence[int]) -> int:

@@ -63,6 +63,29 @@ def test_visits_while_the_device_is_slow_do_not_count(tmp_path: Path, monkeypatc
             assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
 
 
+def test_visits_on_a_disturbed_core_are_made_again(tmp_path: Path) -> None:
+    device = FakeDevice(disturbed={*range(1, 20), *range(40, 60)})
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(device, store, Protocol(visits=1, invocations=20, patience_s=0.01)).run(CHAINS)
+        assert (report.complete, report.visits) == (40, 40)
+        assert report.waited_s >= 39 * 0.01
+        for profile in store.profiles("fake"):
+            assert profile.latency_ms == pytest.approx(fake_latency_ms(profile.blocks), rel=0.01)
+
+
+def test_a_core_that_is_disturbed_for_good_is_measured_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign, "_PATIENCE_S", 0.1)
+    device = FakeDevice(disturbed=range(10, 100_000))
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        report = Campaign(device, store, Protocol(visits=1, invocations=20, patience_s=0.02)).run(CHAINS)
+        minima = [(visit.minimum_ns, p) for p in store.profiles("fake") for visit in p.visits]
+    assert report.complete == 40
+    assert report.waited_s >= 0.1
+    assert any(ns > 1.9e6 * fake_latency_ms(p.blocks) for ns, p in minima)
+
+
 def test_a_lucky_spell_does_not_make_the_device_look_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
     lucky = range(300, 312)

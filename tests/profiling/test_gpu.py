@@ -83,7 +83,7 @@ def test_a_sample_is_one_invocation_of_a_dispatch(monkeypatch: pytest.MonkeyPatc
     request = {"artifact": "", "invocations": 2, "max_visit_s": None, "min_invocations": 2, "warmup": 0}
     monkeypatch.setitem(worker.RUNNERS, "sleep", load)
     monkeypatch.setattr(worker, "spread_threads", lambda invoke, cores: None)
-    samples_ns = worker.answer(request, "sleep", {}, worker.available_cores())["samples_ns"]
+    samples_ns = worker.answer(request, "sleep", {}, worker.available_cores(), worker.Pulse())["samples_ns"]
     assert len(samples_ns) == 2
     assert all(10_000 <= sample_ns < 5_000_000 for sample_ns in samples_ns)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from blsm.errors import DeviceError
-from blsm.profiling import Protocol
+from blsm.profiling import Protocol, worker
 from blsm.profiling.timer import WorkerSession
-from blsm.profiling.worker import available_cores, spread_threads, time_invocations
+from blsm.profiling.worker import Pulse, available_cores, spread_threads, time_invocations
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
@@ -32,7 +32,7 @@ for line in sys.stdin:
             taken.append(b"x" * 2**24)
     if name == "noise":
         print("not json")
-    print(json.dumps({"samples_ns": [3, 1, 2], "started_s": 0.0}), flush=True)
+    print(json.dumps({"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}), flush=True)
 """
 
 
@@ -68,14 +68,86 @@ def _counter() -> tuple[list[int], object]:
 
 def test_invocations_are_exact_without_a_time_limit() -> None:
     calls, invoke = _counter()
-    samples = time_invocations(invoke, 40, None, 40, warmup=3)  # type: ignore[arg-type]
-    assert (len(samples), len(calls)) == (40, 43)
+    timing = time_invocations(invoke, 40, None, 40, warmup=3)  # type: ignore[arg-type]
+    assert (len(timing.samples_ns), len(calls)) == (40, 43)
 
 
 def test_a_visit_out_of_time_still_has_its_least_invocations() -> None:
     calls, invoke = _counter()
-    samples = time_invocations(invoke, 1000, 0.0, 5, warmup=0)  # type: ignore[arg-type]
-    assert len(samples) == len(calls) == 5
+    timing = time_invocations(invoke, 1000, 0.0, 5, warmup=0)  # type: ignore[arg-type]
+    assert len(timing.samples_ns) == len(calls) == 5
+
+
+class _Scripted(Pulse):
+    """Finds the core as the script says, then fast."""
+
+    def __init__(self, script: list[bool]) -> None:
+        super().__init__()
+        self._script = iter(script)
+
+    def is_fast(self) -> bool:
+        return next(self._script, True)
+
+
+def test_invocations_count_between_two_pulses_of_a_fast_core() -> None:
+    calls, invoke = _counter()
+    # It waits twice, is fast for one invocation, and is disturbed in the next.
+    pulse = _Scripted([False, False, True, True, False, True])
+    timing = time_invocations(invoke, 10, None, 3, warmup=0, patience_s=60.0, pulse=pulse)  # type: ignore[arg-type]
+    assert (len(timing.samples_ns), len(calls)) == (10, 11)
+    assert timing.waited_ns > 0
+    assert not timing.disturbed
+
+
+def test_a_visit_whose_patience_ends_is_content_with_its_least_invocations() -> None:
+    calls, invoke = _counter()
+    pulse = _Scripted([True, True, True, True, *[False] * 100])
+    timing = time_invocations(invoke, 10, None, 3, warmup=0, patience_s=1e-9, pulse=pulse)  # type: ignore[arg-type]
+    assert (len(timing.samples_ns), len(calls), timing.disturbed) == (3, 4, False)
+
+
+def test_a_visit_that_has_too_few_by_then_takes_what_it_gets_and_says_so() -> None:
+    calls, invoke = _counter()
+    pulse = _Scripted([True, True, *[False] * 100])
+    timing = time_invocations(invoke, 10, None, 3, warmup=0, patience_s=1e-9, pulse=pulse)  # type: ignore[arg-type]
+    assert (len(timing.samples_ns), len(calls), timing.disturbed) == (10, 12, True)
+
+
+@pytest.fixture
+def beats(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the next pulse takes, nanoseconds."""
+    took_ns = [100]
+    monkeypatch.setattr(worker, "_beat_ns", lambda: took_ns[0])
+    return took_ns
+
+
+def _is_fast(pulse: Pulse, beats: list[int], took_ns: int) -> bool:
+    """Of a visit that finds its core like that throughout."""
+    beats[0] = took_ns
+    pulse.begin()
+    return pulse.is_fast()
+
+
+def test_a_pulse_knows_a_disturbed_core_by_those_before(beats: list[int]) -> None:
+    pulse = Pulse()
+    assert _is_fast(pulse, beats, 100)
+    assert _is_fast(pulse, beats, 115)
+    assert not _is_fast(pulse, beats, 170)
+    assert _is_fast(pulse, beats, 105)
+
+
+def test_a_few_lucky_visits_do_not_make_a_core_look_slow(beats: list[int]) -> None:
+    pulse = Pulse()
+    for took_ns in [100] * 18 + [70] * 2:
+        _is_fast(pulse, beats, took_ns)
+    assert _is_fast(pulse, beats, 100)
+
+
+def test_a_core_that_is_slow_for_good_is_as_fast_as_it_can_be(beats: list[int]) -> None:
+    pulse = Pulse()
+    found = [_is_fast(pulse, beats, took_ns) for took_ns in [100] * 20 + [170] * 30]
+    assert not any(found[20:35])
+    assert all(found[40:])
 
 
 @pytest.mark.skipif(len(available_cores()) < 2, reason="needs two cores")
