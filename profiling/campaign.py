@@ -36,11 +36,12 @@ _SENTINEL_INTERVAL_S = 5.0
 #: Slower by more than this than the fastest tenth of its visits that were not, the device itself is slow: it shares its
 #: cores with others, say, or is hot. Noise of a quiet machine stays below.
 _SLOW, _FAST_SHARE = 1.25, 0.1
-#: Then only the sentinel is visited, this often, until the device is fast again.
-_SLOW_INTERVAL_S = 1.0
-#: In all it waits, for the device or for a core, no longer than so many times what it measured, and this: what is slow
-#: for good is measured as it is.
-_PATIENCE, _PATIENCE_S = 3.0, 20.0
+#: Then only the sentinel is visited, this often, until the device is fast again; but in all no longer than it measured
+#: and this: a device that is slow for good is measured as it is.
+_SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 20.0
+#: Visits wait for their core, in all, so many times as long as it measured and `_PATIENCE_S`. A core that is slow for
+#: good they take as it is by themselves.
+_CORE_PATIENCE = 10.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
 #: Seconds between two visits of one chain, at least, while there are others to visit. A machine has slow spells, and
@@ -297,7 +298,9 @@ class Campaign:
                 if isinstance(event.outcome, DeviceError):
                     raise event.outcome
                 self.store.add_sentinel_visit(self.device.name, event.outcome)
-                if measurer.was_fast(event.outcome):
+                if event.outcome.disturbed:
+                    measurer.sentinel_due = 0.0  # it says nothing of the device
+                elif measurer.was_fast(event.outcome.minimum_ns):
                     self._count(measurer, ready, compilers, report)
                 else:
                     ready.extend(task for task, _ in measurer.uncounted)
@@ -372,7 +375,7 @@ class _Measurer:
         self.sentinel_due = 0.0
         self.fast_ns: list[int] = []
         self.slow_since: float | None = None
-        self._waited_s = 0.0
+        self._slow_before_s = self._core_waited_s = 0.0
         self.uncounted: list[tuple[_Task, Visit]] = []
         self.session = session
         self.measuring_s = 0.0
@@ -391,32 +394,32 @@ class _Measurer:
         self._given.put(task)
 
     def account(self, visit: Visit) -> None:
-        """Notes how long a visit waited."""
+        """Notes how long a visit waited for its core."""
         if self.slow_since is None:  # else it is part of that
-            self._waited_s += visit.waited_s
+            self._core_waited_s += visit.waited_s
 
-    def was_fast(self, sentinel: Visit) -> bool:
-        """Whether the device was fast since the sentinel's visit before this one."""
+    def was_fast(self, sentinel_ns: int) -> bool:
+        """Whether the device was fast since the sentinel's visit before, now that it took so long."""
         was_slow = self.slow_since is not None
-        if sentinel.disturbed or _is_slow(sentinel.minimum_ns, self.fast_ns):
-            if self._patient:
+        if _is_slow(sentinel_ns, self.fast_ns):
+            if self._slow_s <= self.measuring_s + _PATIENCE_S:
                 if self.slow_since is None:
                     self.slow_since = time.monotonic()
                 return False
             self.fast_ns.clear()  # from now on it is like that
-        insort(self.fast_ns, sentinel.minimum_ns)
-        self._waited_s, self.slow_since = self.waited_s, None
+        insort(self.fast_ns, sentinel_ns)
+        self._slow_before_s, self.slow_since = self._slow_s, None
         return not was_slow
-
-    @property
-    def _patient(self) -> bool:
-        return self.waited_s <= _PATIENCE * self.measuring_s + _PATIENCE_S
 
     @property
     def waited_s(self) -> float:
         """How long it waited for the device or its core to be fast, seconds."""
+        return self._core_waited_s + self._slow_s
+
+    @property
+    def _slow_s(self) -> float:
         since = self.slow_since
-        return self._waited_s + (0.0 if since is None else (self.ended or time.monotonic()) - since)
+        return self._slow_before_s + (0.0 if since is None else (self.ended or time.monotonic()) - since)
 
     def _work(self) -> None:
         while (task := self._given.get()) is not None and not self._closing.is_set():
@@ -432,7 +435,9 @@ class _Measurer:
 
     def _visit(self, task: _Task) -> Visit | DeviceError:
         began, transferred_s = time.monotonic(), self.session.transfer_s
-        protocol = self._protocol if self._patient else replace(self._protocol, patience_s=0.0)
+        protocol = self._protocol
+        if self._core_waited_s > _CORE_PATIENCE * self.measuring_s + _PATIENCE_S:
+            protocol = replace(protocol, patience_s=0.0)
         waited_s = 0.0
         try:
             visit = self.session.visit(task.artifact, protocol)
