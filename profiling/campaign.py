@@ -40,7 +40,7 @@ _SLOW, _FAST_SHARE = 1.25, 0.1
 #: and this: a device that is slow for good is measured as it is.
 _SLOW_INTERVAL_S, _PATIENCE_S = 1.0, 20.0
 #: Visits wait for their core, in all, so many times as long as it measured and `_PATIENCE_S`. A core that is slow for
-#: good they take as it is by themselves.
+#: good they take as it is.
 _CORE_PATIENCE = 10.0
 #: Chains compiled ahead and not yet finished: it spreads the visits of a chain over minutes, and bounds disk use.
 _WINDOW = 512
@@ -297,10 +297,11 @@ class Campaign:
             elif task is sentinel:
                 if isinstance(event.outcome, DeviceError):
                     raise event.outcome
-                self.store.add_sentinel_visit(self.device.name, event.outcome)
                 if event.outcome.disturbed:
                     measurer.sentinel_due = 0.0  # it says nothing of the device
-                elif measurer.was_fast(event.outcome.minimum_ns):
+                    return
+                self.store.add_sentinel_visit(self.device.name, event.outcome)
+                if measurer.was_fast(event.outcome.minimum_ns):
                     self._count(measurer, ready, compilers, report)
                 else:
                     ready.extend(task for task, _ in measurer.uncounted)
@@ -436,7 +437,7 @@ class _Measurer:
     def _visit(self, task: _Task) -> Visit | DeviceError:
         began, transferred_s = time.monotonic(), self.session.transfer_s
         protocol = self._protocol
-        if self._core_waited_s > _CORE_PATIENCE * self.measuring_s + _PATIENCE_S:
+        if self.waited_s > _CORE_PATIENCE * self.measuring_s + _PATIENCE_S:
             protocol = replace(protocol, patience_s=0.0)
         waited_s = 0.0
         try:
