@@ -45,8 +45,9 @@ _WATCH_S = 0.1
 #: How long invocations are watched for which threads compute, seconds; those that take this share of what the busiest
 #: one does.
 _SPREAD_S, _BUSY = 0.005, 0.25
-#: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core.
-_PULSE_STEPS, _DISTURBED = 300, 1.2
+#: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core:
+#: more than what some processors slow down by after wide vectors.
+_PULSE_STEPS, _DISTURBED = 300, 1.4
 #: Of the last visits, the fastest pulse of each, this share is faster than what counts as the fastest: a few lucky ones
 #: must not make all others look slow, and a core that is slow for good is as fast as it can be.
 _PULSE_VISITS, _LUCKY = 20, 0.15
@@ -333,7 +334,8 @@ class Pulse:
     """Tells whether a core is as fast as it can be, by the time that a short loop takes on it.
 
     Whoever computes on the other hardware thread of a core, another virtual machine say, slows everything on it by half
-    and more, for milliseconds or for minutes; so does a lower clock.
+    and more, for milliseconds or for minutes; so does a lower clock. To be called after invocations only: a core that
+    has done nothing else for a while may have a higher clock.
     """
 
     def __init__(self) -> None:
@@ -351,9 +353,11 @@ class Pulse:
 
 
 def _beat_ns() -> int:
-    start = time.perf_counter_ns()
-    for _ in range(_PULSE_STEPS):
-        pass
+    """The second of two loops: what the first one needs is no longer in the caches after a large invocation."""
+    for _ in range(2):
+        start = time.perf_counter_ns()
+        for _ in range(_PULSE_STEPS):
+            pass
     return time.perf_counter_ns() - start
 
 
@@ -380,7 +384,10 @@ def time_invocations(
     patience_s: float = 0.0,
     pulse: Pulse | None = None,
 ) -> Timing:
-    """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`."""
+    """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`.
+
+    While the core is slow, invocations go on and count as waiting.
+    """
     clock = time.perf_counter_ns
     for _ in range(warmup):
         invoke()
@@ -390,23 +397,21 @@ def time_invocations(
         watched.begin()
     patience_ns, waited_ns, disturbed = int(patience_s * 1e9), 0, False
     began = clock()
-    fast = watched is None
+    fast = watched is None or watched.is_fast()
     while len(samples) < invocations:
         start = clock()
-        if fast:
-            invoke()
+        invoke()
         end = clock()
-        was_fast = fast
-        fast = watched is None or watched.is_fast()
+        was_fast, fast = fast, watched is None or watched.is_fast()
         if was_fast and fast:
             samples.append(end - start)
-        elif not fast:
+        else:
             waited_ns += clock() - start
-            if waited_ns > patience_ns:
-                if len(samples) >= min_invocations:
-                    break
-                watched, fast, disturbed = None, True, True
-                samples.clear()
+        if waited_ns > patience_ns and watched is not None:
+            if len(samples) >= min_invocations:
+                break
+            watched, fast, disturbed = None, True, True
+            samples.clear()
         out_of_time = max_visit_s is not None and end - began - waited_ns > max_visit_s * 1e9
         if out_of_time and len(samples) >= min_invocations:
             break
