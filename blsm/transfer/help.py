@@ -20,7 +20,6 @@ from blsm.transfer.meta_learning import HelpNetwork, HelpSettings, MetaLearner
 from blsm.transfer.networks import encoder_from_data, encoder_of, encoder_to_data, numbered, numbered_weights
 from blsm.transfer.operator_latencies import OperatorLatencies
 from blsm.transfer.pool import DevicePool
-from blsm.transfer.ridge import Standard
 from blsm.transfer.scaling import Calibration, levels, span
 
 __all__ = ["Help", "HelpPredictor", "HelpSettings"]
@@ -29,8 +28,6 @@ __all__ = ["Help", "HelpPredictor", "HelpSettings"]
 _MARGIN = 0.05
 #: A reference that was not measured is not taken to be faster than this part of the fastest sample.
 _LEAST = 0.1
-#: Draws of references to choose from, and what is added to their Gram matrix, which may be singular.
-_REFERENCE_DRAWS, _RIDGE = 100, 1e-3
 #: Architectures are predicted so many at a time: every draw of z has hidden units of its own.
 _ROWS = 1024
 
@@ -38,8 +35,7 @@ _ROWS = 1024
 class Help(Method):
     """HELP. Measure `references(pool, n)`: its reference architectures come first, the others are random.
 
-    The references are random ones as in the paper, but spread evenly from the fastest to the slowest architectures, and
-    of many such draws the one whose architectures are least alike.
+    The references are random ones as in the paper, but spread evenly from the fastest to the slowest architectures.
 
     All n are samples. Labels are scaled by the samples alone: those of HELP's own code use the range of the new
     device's whole training pool, which no user has. Of a wide pool, logarithms are scaled. References that are missing
@@ -64,7 +60,7 @@ class Help(Method):
     def _fit(self, pool: DevicePool) -> None:
         settings, self._relative = self.settings, pool.wide
         table = levels(pool.table_ms, self._relative)
-        self._rows = _reference_rows(pool, self._wanted, settings.references, self.seed)
+        self._rows = _reference_rows(pool.table_ms, self._wanted, settings.references, self.seed)
         self._encodings = pool.encodings[self._rows]
         self._operators = OperatorLatencies.of(pool)
         self._network = HelpNetwork(encoder_of(pool, settings.units), settings)
@@ -188,9 +184,8 @@ class HelpPredictor(Predictor):
         return predictor
 
 
-def _reference_rows(pool: DevicePool, rows: Array | None, count: int, seed: int) -> Array:
+def _reference_rows(table_ms: Array, rows: Array | None, count: int, seed: int) -> Array:
     """Rows of the reference architectures; raises FitError where some device did not measure them."""
-    table_ms = pool.table_ms
     common = np.flatnonzero(~np.isnan(table_ms).any(axis=1))
     if rows is None:
         if len(common) <= count:
@@ -199,20 +194,11 @@ def _reference_rows(pool: DevicePool, rows: Array | None, count: int, seed: int)
                 f"{len(common)}: profile the same ones on every device"
             )
         random, order = np.random.default_rng(seed), np.argsort(np.log(table_ms[common]).mean(axis=1))
-        parts = np.array_split(common[order], count)
-        columns = Standard.of(pool.encodings)(pool.encodings)
-        # Permuted, so that the first few are spread too.
-        draws = [random.permutation([random.choice(part) for part in parts]) for _ in range(_REFERENCE_DRAWS)]
-        return max(draws, key=lambda rows: _diversity(columns[rows]))
+        spread = [random.choice(part) for part in np.array_split(common[order], count)]
+        return random.permutation(spread)  # the first few are spread too
     if len(rows) != count or not np.isin(rows, common).all():
         raise FitError(f"reference_rows must be {count} rows of the pool that all its devices measured, got {rows}")
     return rows
-
-
-def _diversity(columns: Array) -> float:
-    """How unlike rows are: the logarithm of the determinant of their Gram matrix (D-optimality; Fedorov 1972)."""
-    gram = columns @ columns.T / columns.shape[1]
-    return float(np.linalg.slogdet(gram + _RIDGE * np.eye(len(gram))).logabsdet)
 
 
 def _embedding(references: Array) -> Array:

@@ -57,20 +57,6 @@ def test_references_are_spread_from_the_fastest_to_the_slowest(made_up: Any, fit
     assert [place * 6 // len(order) for place in places] == list(range(6))
 
 
-def test_references_are_less_alike_than_random_ones(made_up: Any, fitted: Help) -> None:
-    encodings = made_up.pool.encodings
-    columns = (encodings - encodings.mean(axis=0)) / encodings.std(axis=0).clip(1e-9)
-
-    def likeness(rows: Any) -> float:
-        """Of each row to the one that it is most like."""
-        found = np.corrcoef(columns[rows]) - np.eye(len(rows))
-        return float(found.max(axis=0).mean())
-
-    random = np.random.default_rng(0)
-    others = [likeness(random.choice(len(encodings), 6, replace=False)) for _ in range(200)]
-    assert likeness(fitted.references(made_up.pool, 6)) < np.quantile(others, 0.2)
-
-
 def test_references_that_were_not_measured_are_estimated(made_up: Any, fitted: Help) -> None:
     rows = np.setdiff1d(np.arange(120), fitted.references(made_up.pool, 6))[:14]
     predicted = fitted.adapt(made_up.pool.encodings[rows], made_up.new_ms[rows]).predict(made_up.queries)
