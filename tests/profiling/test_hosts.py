@@ -289,14 +289,16 @@ def test_the_last_host_that_is_lost_ends_the_campaign_and_nothing_is_lost_with_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 600.0)
+    # More than both hosts hold and visit: one with nothing left to visit would turn to the sentinel again.
+    chains: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(30, seed=0)]
     with ProfileStore(tmp_path / "p.db", create=True) as store:
         with pytest.raises(HostError, match="no host is left: what was measured is stored"):
-            Campaign(_Cut([4, 3]), store, PROTOCOL).run(CHAINS)
+            Campaign(_Cut([4, 3]), store, PROTOCOL).run(chains)
         profiles = store.profiles("fake")
         # Each host's first visit is the sentinel's.
         assert sum(len(profile.visits) for profile in profiles) == 5
         assert all(profile.failure is None for profile in profiles)
-        assert Campaign(FakeDevice(), store, PROTOCOL).run(CHAINS).complete == len(CHAINS)
+        assert Campaign(FakeDevice(), store, PROTOCOL).run(chains).complete == len(chains)
 
 
 @needs_sshd
