@@ -39,6 +39,7 @@ from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
 from blsm.profiling import Device, Protocol, device, machine
 from blsm.report.figures import predicted_versus_measured
+from blsm.sampling import sample_blocks
 from blsm.surrogates import DEFAULT_REGRESSOR
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> 
 def to_profile(context: str, options: argparse.Namespace) -> list[Chain]:
     """Isolated blocks; pairs of them too, where the device's blocks add up better so."""
     counts = {**dict.fromkeys(FAMILIES, options.samples), **dict.fromkeys(ENDS, options.ends)}
-    blocks = [(c,) for name, count in counts.items() for c in blsm.block_family(name).sample(count, options.seed)]
+    blocks = [(config,) for name, count in counts.items() for config in sample_blocks(name, count, options.seed)]
     networks = [] if context == "isolated" else sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
     return list(dict.fromkeys([DISPATCH_PROBE, *blocks, *parts(networks, context)]))
 

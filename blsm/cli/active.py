@@ -52,8 +52,8 @@ def _plan(
 ) -> tuple[list[Chain], list[Chain]]:
     """The chains that were begun already, some of them perhaps unfinished, and the next batch."""
     from blsm.active import next_batch
-    from blsm.cli.profile import in_turn
     from blsm.profiles import DISPATCH_PROBE, latencies
+    from blsm.sampling import in_turn
 
     families: dict[str, list[BlockConfig]] = {}
     for chain in pool:

@@ -138,6 +138,7 @@ def joined(chains: list[Chain], options: argparse.Namespace) -> list[Chain]:
     """
     from blsm.additivity import parts
     from blsm.errors import DomainError
+    from blsm.sampling import in_turn
 
     if options.active:
         raise DomainError("--active times blocks alone, not in the context chain: leave out one of the two")
@@ -173,17 +174,16 @@ def random_pairs(chains: Sequence[Chain], count: int, seed: int, space: str = "c
 def sample_chains(block: str, samples: int, seed: int, space: str = "cifar10") -> list[Chain]:
     """The chains to profile: samples of each family, all families advancing together, after the dispatch probe."""
     from blsm.blocks import block_families, block_family
-    from blsm.domains import cardinality
     from blsm.profiles import DISPATCH_PROBE
+    from blsm.sampling import in_turn, sample_blocks
     from blsm.spaces import load_space
 
     names = list(block_families()) if block == "all" else list(dict.fromkeys(block.split(",")))
     families = [block_family(name.strip()) for name in names]
     sampled = []
     for family in families:
-        chosen = load_space(space, family)
-        count = min(samples, cardinality(family.space(chosen) if isinstance(chosen, str) else chosen))
-        sampled.append([(config,) for config in family.sample(count, seed, chosen)])
+        blocks = sample_blocks(family.name, samples, seed, load_space(space, family))
+        sampled.append([(config,) for config in blocks])
     return in_turn([[DISPATCH_PROBE], *sampled])
 
 
@@ -197,6 +197,7 @@ def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10"
     from blsm.hypermodels.loading import load_hypermodel
     from blsm.hypermodels.reach import reachable_blocks, spread
     from blsm.profiles import DISPATCH_PROBE
+    from blsm.sampling import MOST_SEARCHED, in_turn, with_rare_work
     from blsm.spaces import load_space
 
     reached: dict[str, list[BlockConfig]] = {}
@@ -204,19 +205,13 @@ def hypermodel_chains(name: str, samples: int, seed: int, space: str = "cifar10"
         reached.setdefault(config.family, []).append(config)
     sampled = []
     for key, configs in reached.items():
-        chosen = spread(configs, samples, seed)
+        chosen = with_rare_work(spread(configs, max(samples, MOST_SEARCHED), seed), samples)
         if (lacking := min(2 * LEAST_PROFILES, samples) - len(chosen)) > 0:
             family = block_family(key)
             others = family.sample(len(chosen) + lacking, seed, load_space(space, family))
             chosen += [config for config in others if config not in chosen][:lacking]
         sampled.append([(config,) for config in chosen])
     return in_turn([[DISPATCH_PROBE], *sampled])
-
-
-def in_turn(kinds: Sequence[Sequence[Chain]]) -> list[Chain]:
-    """Chains of all kinds, advancing together: a budget that runs out early has covered each alike."""
-    placed = [(number / len(chains), chain) for chains in kinds for number, chain in enumerate(chains)]
-    return list(dict.fromkeys(chain for _, chain in sorted(placed, key=lambda item: item[0])))
 
 
 def summary(report: CampaignReport, device: str, store: str) -> str:

@@ -38,13 +38,13 @@ _SHARED_TILE, _SHARED_BYTES = (7, 32), 4 << 10
 #: Terms and hints that only some runtimes need: for a processor's vectors and caches, for convolutions that are no
 #: matrix products, for several threads, and for a matrix array.
 PROCESSOR_COSTS = re.compile(
-    r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.(padded|crowded|straddling)$|\.window_beyond_"
+    r"bytes_beyond_|_\d+x\d+$|\.(columns|rows|channels)_\d+$|\.(padded|straddling)$|\.(crowded|window_beyond)_"
 )
 DIRECT_COSTS = re.compile(r"\.direct\.")
 THREAD_COSTS = re.compile(r"\bthreads\.")
 ARRAY_COSTS = re.compile(r"\.array\.")
 #: What earlier versions counted under these names is counted no more.
-_RETIRED = re.compile(r"\.(cells|moved|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
+_RETIRED = re.compile(r"\.(cells|moved|crowded|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
 
 #: Totals over a block.
 TOTALS = ("macs", "params", "bytes", "output_height", "output_width", "output_channels")
@@ -168,15 +168,16 @@ class CostTable:
         """What a walk over the pixels of one channel fetches again, where many of them fall into one set of the cache.
 
         They are as far apart as a pixel is long. Where that is a multiple of a large power of two, few sets hold them,
-        and pixels are gone when the next row needs them, or even the next window.
+        and pixels are gone when the next row needs them, or, which takes several times as long, the next window.
         """
         height, width, channels = inputs[0].shape
-        kernel, strides = op.attributes["kernel_size"], op.attributes["strides"]
+        kernel, strides, role = op.attributes["kernel_size"], op.attributes["strides"], _sized(op)
         # So many pixels can stay; a window moves on by `strides` columns.
         kept = _WAY // np.maximum(np.gcd(BYTES_PER_ELEMENT * channels, _WAY), _LINE) * _WAYS
         high, wide = _seen(kernel, height), _seen(kernel, width)
-        again = np.maximum(0, 1 - kept / (high * width)) + np.maximum(0, high * wide / kept - 1)
-        self._add(f"{_sized(op)}.crowded", math.prod(op.shape) * strides * kernel * again)
+        moved = math.prod(op.shape) * strides * kernel
+        self._add(f"{role}.crowded_rows", moved * np.maximum(0, 1 - kept / (high * width)))
+        self._add(f"{role}.crowded_windows", moved * np.maximum(0, high * wide / kept - 1))
 
     def _add_windows(self, op: Operator) -> None:
         """What a walk over the channels of windows takes beyond the arithmetic.
