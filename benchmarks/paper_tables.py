@@ -39,7 +39,7 @@ from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
 from blsm.profiling import Device, Protocol, device, machine
 from blsm.report.figures import predicted_versus_measured
-from blsm.sampling import sample_blocks
+from blsm.sampling import in_turn, sample_blocks
 from blsm.surrogates import DEFAULT_REGRESSOR
 
 if TYPE_CHECKING:
@@ -104,9 +104,9 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
     with ProfileStore(options.stores / f"{target.name}.db", create=True) as store:
         additivity = judged(target, store, options)
         whole = [network for chains in (*networks.values(), for_calibration) for network in chains]
-        # All in one campaign, in random order: over hours this machine drifts by several percent, and blocks and
-        # networks must drift alike.
-        known_ms = measure(target, store, [*to_profile(additivity.context, options), *whole], seed, "all")
+        # All in one campaign, in turn: over hours this machine drifts by several percent, and blocks and networks must
+        # drift alike. Networks take long to compile, too, and blocks keep the device busy meanwhile.
+        known_ms = measure(target, store, in_turn([*to_profile(additivity.context, options), whole]), seed, "all")
         measured = {name: {n: known_ms[n] for n in chains if n in known_ms} for name, chains in networks.items()}
         calibration_ms = {network: known_ms[network] for network in for_calibration if network in known_ms}
         reasons: dict[str, str] = {}
@@ -166,12 +166,14 @@ def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> 
     return study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)
 
 
-def to_profile(context: str, options: argparse.Namespace) -> list[Chain]:
-    """Isolated blocks; pairs of them too, where the device's blocks add up better so."""
+def to_profile(context: str, options: argparse.Namespace) -> list[list[Chain]]:
+    """Isolated blocks of each family; pairs of them too, where the device's blocks add up better so."""
     counts = {**dict.fromkeys(FAMILIES, options.samples), **dict.fromkeys(ENDS, options.ends)}
-    blocks = [(config,) for name, count in counts.items() for config in sample_blocks(name, count, options.seed)]
+    blocks: list[list[Chain]] = [
+        [(config,) for config in sample_blocks(name, count, options.seed)] for name, count in counts.items()
+    ]
     networks = [] if context == "isolated" else sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
-    return list(dict.fromkeys([DISPATCH_PROBE, *blocks, *parts(networks, context)]))
+    return [[DISPATCH_PROBE], *blocks, parts(networks, context)]
 
 
 def fitted(

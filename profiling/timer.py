@@ -27,7 +27,8 @@ def worker_command(runner: str, options: Mapping[str, Any], core: int | None) ->
 def visit_settings(protocol: Protocol) -> dict[str, Any]:
     """What a worker has to know of the protocol."""
     settings = asdict(protocol)
-    return {key: settings[key] for key in ("invocations", "max_visit_s", "min_invocations", "warmup", "patience_s")}
+    keys = ("invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s")
+    return {key: settings[key] for key in keys}
 
 
 def visit_of(answer: Mapping[str, Any]) -> Visit:

@@ -3,7 +3,7 @@
 Standard library, numpy and the device's runtime only, and all of it in this one file: `blsm.profiling.hosts` sends it
 to machines where blsm is not installed. There `supervise` stands between the connection and the measuring process.
 
-Request: {"artifact": path, "invocations", "max_visit_s", "min_invocations", "warmup", "patience_s"}
+Request: {"artifact": path, "invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s"}
 Answer:  {"samples_ns": [...], "waited_s", "disturbed", "started_s"} or {"error": text}
 
 Request: {"facts": true}
@@ -48,6 +48,8 @@ _SPREAD_S, _BUSY = 0.005, 0.25
 #: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core:
 #: more than what some processors slow down by after wide vectors.
 _PULSE_STEPS, _DISTURBED = 300, 1.4
+#: How long invocations follow each other without a pulse, nanoseconds.
+_BURST_NS = 50_000
 #: Of the last visits, the fastest pulse of each, this share is faster than what counts as the fastest: a few lucky ones
 #: must not make all others look slow, and a core that is slow for good is as fast as it can be.
 _PULSE_VISITS, _LUCKY = 20, 0.15
@@ -383,10 +385,12 @@ def time_invocations(
     warmup: int,
     patience_s: float = 0.0,
     pulse: Pulse | None = None,
+    min_visit_s: float = 0.0,
 ) -> Timing:
     """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`.
 
-    While the core is slow, invocations go on and count as waiting.
+    While the core is slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse after
+    each would take longer than they do, and other threads that compute would be asleep when the next one needs them.
     """
     clock = time.perf_counter_ns
     for _ in range(warmup):
@@ -396,17 +400,22 @@ def time_invocations(
     if watched is not None:
         watched.begin()
     patience_ns, waited_ns, disturbed = int(patience_s * 1e9), 0, False
-    began = clock()
+    most, least_ns = (invocations, 0) if max_visit_s is None else (math.inf, int(min_visit_s * 1e9))
+    began = end = clock()
     fast = watched is None or watched.is_fast()
-    while len(samples) < invocations:
-        start = clock()
-        invoke()
-        end = clock()
+    while len(samples) < invocations or end - began - waited_ns < least_ns:
+        burst: list[int] = []
+        burst_began = end = clock()
+        while not burst or (end - burst_began < _BURST_NS and len(samples) + len(burst) < most):
+            start = clock()
+            invoke()
+            end = clock()
+            burst.append(end - start)
         was_fast, fast = fast, watched is None or watched.is_fast()
         if was_fast and fast:
-            samples.append(end - start)
+            samples += burst
         else:
-            waited_ns += clock() - start
+            waited_ns += clock() - burst_began
         if waited_ns > patience_ns and watched is not None:
             if len(samples) >= min_invocations:
                 break

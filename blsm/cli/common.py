@@ -68,7 +68,7 @@ def add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--invocations",
         type=positive,
-        help="invocations of each visit, exactly; by default up to 160, fewer where a visit would take long",
+        help="invocations of each visit, exactly; by default about 160, more of short and fewer of long ones",
     )
 
 

@@ -30,7 +30,9 @@ class Protocol:
     Attributes:
         visits: how often a chain is visited, interleaved with others.
         agreement: relative difference of the two smallest minima that confirms them.
-        invocations: timed invocations of one visit; with `max_visit_s`, the most.
+        invocations: timed invocations of one visit; with `max_visit_s`, about so many.
+        min_visit_s: with `max_visit_s`, a visit takes at least this many seconds, however many invocations that is: of
+            short ones, those that nothing disturbs are rare where threads wake each other.
         max_visit_s: a visit ends after this many seconds, or `min_invocations` if these take longer; None for no limit.
         min_invocations: the least number of invocations.
         warmup: invocations before the timed ones.
@@ -41,6 +43,7 @@ class Protocol:
     visits: int = 3
     agreement: float = AGREEMENT
     invocations: int = 160
+    min_visit_s: float = 0.01
     max_visit_s: float | None = 0.15
     min_invocations: int = 5
     warmup: int = 2

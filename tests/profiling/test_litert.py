@@ -14,7 +14,7 @@ from blsm.profiling.devices.litert import convert, convert_int8
 from blsm.profiling.worker import load_litert
 
 #: Visits and invocations are counted here, however busy the machine is.
-PROTOCOL = Protocol(visits=2, invocations=10, patience_s=0.0)
+PROTOCOL = Protocol(visits=2, invocations=10, max_visit_s=None, patience_s=0.0)
 
 
 def test_edge_cpu_is_known_and_usable_here() -> None:

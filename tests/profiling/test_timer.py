@@ -74,8 +74,8 @@ def test_invocations_are_exact_without_a_time_limit() -> None:
 
 def test_a_visit_out_of_time_still_has_its_least_invocations() -> None:
     calls, invoke = _counter()
-    timing = time_invocations(invoke, 1000, 0.0, 5, warmup=0)  # type: ignore[arg-type]
-    assert len(timing.samples_ns) == len(calls) == 5
+    timing = time_invocations(invoke, 10**9, 0.0, 5, warmup=0)  # type: ignore[arg-type]
+    assert len(timing.samples_ns) == len(calls) >= 5
 
 
 class _Scripted(Pulse):
@@ -83,12 +83,55 @@ class _Scripted(Pulse):
 
     def __init__(self, script: list[bool]) -> None:
         super().__init__()
+        self.count = 0
         self._script = iter(script)
 
     def is_fast(self) -> bool:
+        self.count += 1
         return next(self._script, True)
 
 
+class _Clock:
+    """A clock that only invocations move, each by the same time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, invocation_ns: int) -> None:
+        self.now_ns = 0
+        self._invocation_ns = invocation_ns
+        monkeypatch.setattr(worker.time, "perf_counter_ns", lambda: self.now_ns)
+
+    def invoke(self) -> None:
+        self.now_ns += self._invocation_ns
+
+
+def test_short_invocations_follow_each_other_in_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pulse = _Clock(monkeypatch, 2_000), _Scripted([True, True, False, True, True])
+    timing = time_invocations(clock.invoke, 60, 1.0, 5, warmup=0, patience_s=1.0, pulse=pulse)
+    # 25 invocations take 50 us. The second burst ends on a slow core and the third begins there.
+    assert (len(timing.samples_ns), timing.waited_ns, pulse.count) == (75, 100_000, 6)
+
+
+def test_long_invocations_have_a_pulse_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, pulse = _Clock(monkeypatch, 60_000), _Scripted([])
+    timing = time_invocations(clock.invoke, 60, 1.0, 5, warmup=0, patience_s=1.0, pulse=pulse)
+    assert (len(timing.samples_ns), pulse.count) == (60, 61)
+
+
+@pytest.mark.parametrize(("max_visit_s", "count"), [(1.0, 5000), (None, 160)])
+def test_short_invocations_fill_a_visit_unless_their_number_is_exact(
+    max_visit_s: float | None, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = _Clock(monkeypatch, 2_000)
+    timing = time_invocations(clock.invoke, 160, max_visit_s, 5, warmup=0, min_visit_s=0.01)
+    assert len(timing.samples_ns) == count
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No invocation is short."""
+    monkeypatch.setattr(worker, "_BURST_NS", 0)
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_invocations_count_between_two_pulses_of_a_fast_core() -> None:
     calls, invoke = _counter()
     # The core is slow before the first two invocations, fast for one, and disturbed in the next.
@@ -99,6 +142,7 @@ def test_invocations_count_between_two_pulses_of_a_fast_core() -> None:
     assert not timing.disturbed
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_visit_whose_patience_ends_is_content_with_its_least_invocations() -> None:
     calls, invoke = _counter()
     pulse = _Scripted([True, True, True, True, *[False] * 100])
@@ -106,6 +150,7 @@ def test_a_visit_whose_patience_ends_is_content_with_its_least_invocations() -> 
     assert (len(timing.samples_ns), len(calls), timing.disturbed) == (3, 4, False)
 
 
+@pytest.mark.usefixtures("one_by_one")
 def test_a_visit_that_has_too_few_by_then_takes_what_it_gets_and_says_so() -> None:
     calls, invoke = _counter()
     pulse = _Scripted([True, True, *[False] * 100])
