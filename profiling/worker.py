@@ -389,8 +389,8 @@ def time_invocations(
 ) -> Timing:
     """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`.
 
-    While the core is slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse after
-    each would take longer than they do, and other threads that compute would be asleep when the next one needs them.
+    While the core is slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse
+    after each would take longer than they do, and other threads that compute would sleep when the next one needs them.
     """
     clock = time.perf_counter_ns
     for _ in range(warmup):

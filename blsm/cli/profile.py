@@ -74,13 +74,13 @@ def run(options: argparse.Namespace) -> None:
     from blsm.errors import BlsmError
     from blsm.profiles import ProfileStore
 
+    target = common.measured_device(options)
     samples = options.samples * POOL_FACTOR if options.active else options.samples
     if options.hypermodel is None:
         chains = sample_chains(options.block, samples, options.seed, options.space)
     else:
         with common.quiet():
             chains = hypermodel_chains(options.hypermodel, samples, options.seed, options.space)
-    target = common.measured_device(options)
     with ProfileStore(options.store, create=True) as store:
         if options.retry_failed:
             store.clear_failures(target.name)
