@@ -22,7 +22,7 @@ LAYERS = (
     ("blsm.operators",),
     ("blsm.blocks",),
     ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals"),
-    ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images"),
+    ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images", "blsm.sampling"),
     ("blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
     (
