@@ -36,7 +36,7 @@ from blsm.fitting import fit_latency_model, verdict
 from blsm.hypermodels import sample_networks
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
+from blsm.profiles import Chain, ProfileStore, latencies
 from blsm.profiling import Device, Protocol, device, machine
 from blsm.report.figures import predicted_versus_measured
 from blsm.sampling import in_turn, sample_blocks
@@ -173,7 +173,7 @@ def to_profile(context: str, options: argparse.Namespace) -> list[list[Chain]]:
         [(config,) for config in sample_blocks(name, count, options.seed)] for name, count in counts.items()
     ]
     networks = [] if context == "isolated" else sample_networks(options.pairs, PAIRS_SEED, families=["mbconv"])
-    return [[DISPATCH_PROBE], *blocks, parts(networks, context)]
+    return [*blocks, parts(networks, context)]
 
 
 def fitted(

@@ -405,7 +405,7 @@ def time_invocations(
     fast = watched is None or watched.is_fast()
     while len(samples) < invocations or end - began - waited_ns < least_ns:
         burst: list[int] = []
-        burst_began = end = clock()
+        burst_began = clock()
         while not burst or (end - burst_began < _BURST_NS and len(samples) + len(burst) < most):
             start = clock()
             invoke()
