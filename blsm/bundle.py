@@ -25,7 +25,7 @@ from blsm.surrogates import regressor_class
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 3
+SCHEMA = 4
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
@@ -161,8 +161,16 @@ def _from_schema_2(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     manifest["joined"] = {}
 
 
+def _from_schema_3(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 3 knew constants only in the leaves of trees, which trees without `lines.json` still have."""
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
-_UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (_from_schema_1, _from_schema_2)
+_UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
+    _from_schema_1,
+    _from_schema_2,
+    _from_schema_3,
+)
 
 
 def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> LatencyModel:

@@ -231,18 +231,17 @@ class _Batch:
 
     def __init__(self, family: BlockFamily, configs: Sequence[BlockConfig]) -> None:
         self.family = family
-        rows = list(map(attrgetter(*family.parameters), configs))
-        values = list(zip(*rows, strict=True)) if len(family.parameters) > 1 else [tuple(rows)]
         self.columns: dict[str, Array] = {}
         group = np.zeros(len(configs), np.int64)
-        for (name, domain), column in zip(family.parameters.items(), values, strict=True):
+        for name, domain in family.parameters.items():
+            column = map(attrgetter(name), configs)
             if isinstance(domain, Choice):
                 index = {value: number for number, value in enumerate(domain.values)}
-                codes = np.array([index[value] for value in column])
+                codes = np.fromiter(map(index.__getitem__, column), np.int64, len(configs))
                 group = group * len(domain) + codes
                 self.columns[name] = np.array([domain.encode(value) for value in domain.values])[codes]
             else:
-                self.columns[name] = np.array(column, np.int64)
+                self.columns[name] = np.fromiter(column, np.int64, len(configs))
         self.group = group
         self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
 

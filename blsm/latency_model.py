@@ -213,8 +213,11 @@ class LatencyModel:
             raise DomainError("a network needs at least one block")
         if not networks:
             return np.empty(0)
-        links = self._links(networks)
-        added_ms = self._corrected(links, self._added_once(links))
+        configs = list(chain.from_iterable(networks))
+        isolated_ms = self._predict_once(configs)
+        # Links are made where they matter: the garbage collector looks at each of them.
+        added_ms = self._added_once(self._links(networks), isolated_ms) if self.joined else self._inner(isolated_ms)
+        added_ms = self._corrected(configs, added_ms)
         starts = np.cumsum([0, *map(len, networks)])[:-1]
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
@@ -307,9 +310,14 @@ class LatencyModel:
             for before, config in links
         ]
 
+    def _inner(self, isolated_ms: Array) -> Array:
+        """What blocks of these isolated latencies add to a network that joins none; milliseconds."""
+        inner_ms: Array = np.maximum(isolated_ms - self.dispatch_ms, 0.0)
+        return inner_ms
+
     def _added(self, links: Sequence[_Link], isolated_ms: Array) -> Array:
         """What blocks of these isolated latencies add to a network, not corrected; milliseconds."""
-        added_ms: Array = np.maximum(isolated_ms - self.dispatch_ms, 0.0)
+        added_ms = self._inner(isolated_ms)
         for family, surrogate in self.joined.items():
             pairs = {
                 place: (before, config)
@@ -320,11 +328,8 @@ class LatencyModel:
                 added_ms[list(pairs)] = surrogate.predict(list(pairs.values()), isolated_ms[list(pairs)])
         return added_ms
 
-    def _added_once(self, links: Sequence[_Link]) -> Array:
+    def _added_once(self, links: Sequence[_Link], isolated_ms: Array) -> Array:
         """As `_added`, but a link that comes up again is not predicted again."""
-        isolated_ms = self._predict_once([config for _, config in links])
-        if not self.joined:
-            return self._added(links, isolated_ms)
         known = self._links_ms
         if len(known) > _CACHE_SIZE:
             known.clear()
@@ -333,9 +338,9 @@ class LatencyModel:
         known.update(zip(new, self._added(new, isolated_ms[list(places.values())]).tolist(), strict=True))
         return np.array([known[link] for link in links])
 
-    def _corrected(self, links: Sequence[_Link], added_ms: Array) -> Array:
+    def _corrected(self, configs: Sequence[BlockConfig], added_ms: Array) -> Array:
         """What blocks add to a network after calibration, milliseconds."""
-        return added_ms if self.calibration is None else self.calibration.apply([c for _, c in links], added_ms)
+        return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
 
     def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
         """What each of the blocks adds, with its interval; predicts those that are not in the cache yet."""
@@ -346,7 +351,8 @@ class LatencyModel:
         if len(cache) + len(new) > _CACHE_SIZE:
             cache.clear()
             new = list(dict.fromkeys(links))
-        isolated_ms = self.predict([config for _, config in new])
+        configs = [config for _, config in new]
+        isolated_ms = self.predict(configs)
         added_ms = self._added(new, isolated_ms)
         spreads: dict[tuple[str, bool, bool], tuple[float, float]] = {}
         in_domain, deviations, factors, sizes_ms = [], [], [], []
@@ -363,7 +369,7 @@ class LatencyModel:
             sizes_ms.append(block_ms if before is None else size_ms)
         size_ms, spread = np.array(sizes_ms), np.array(factors)
         bounds_ms = (added_ms, added_ms - size_ms * (1 - 1 / spread), added_ms + size_ms * (spread - 1))
-        added = zip(*(self._corrected(new, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
+        added = zip(*(self._corrected(configs, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
         for link, (latency_ms, low_ms, high_ms), inside, deviation_ms in zip(
             new, added, in_domain, (np.array(deviations) * size_ms).tolist(), strict=True
         ):

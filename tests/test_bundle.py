@@ -41,7 +41,7 @@ def test_the_same_model_gives_the_same_bytes(fake_bundle: Path, tmp_path: Path) 
     assert (tmp_path / "again.blsm").read_bytes() == fake_bundle.read_bytes()
 
 
-@pytest.mark.parametrize(("schema", "scores"), [(1, ()), (2, (0.5, 1.0))])
+@pytest.mark.parametrize(("schema", "scores"), [(1, ()), (2, (0.5, 1.0)), (3, (0.5, 1.0))])
 def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: tuple[float, ...]) -> None:
     expected = json.loads((ASSETS / f"schema_{schema}.json").read_text())
     model = blsm.load(ASSETS / f"schema_{schema}.blsm")

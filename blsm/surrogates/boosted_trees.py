@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -13,11 +13,8 @@ from blsm.features import Features
 from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS, THREAD_COSTS
 from blsm.surrogates.base import Regressor, to_json
 from blsm.surrogates.roofline import LEAST_MS, Roofline
+from blsm.surrogates.trees import SQUARES, Trees
 
-if TYPE_CHECKING:
-    import lightgbm
-
-_ROUNDS = 200
 #: Costs to leave out, and how much smaller the error must be for it: counting arrays takes most of the time of a
 #: prediction, and more costs must pay, whatever they count.
 _LEFT_OUT = (
@@ -28,58 +25,30 @@ _LEFT_OUT = (
     ((PROCESSOR_COSTS, DIRECT_COSTS, THREAD_COSTS), 1.05),
     ((DIRECT_COSTS, THREAD_COSTS), 1.05),
 )
-_PARAMETERS = {
-    "learning_rate": 0.1,
-    "num_leaves": 15,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "min_data_in_leaf": 5,
-    "max_bin": 63,
-    "num_threads": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbose": -1,
-}
-_FILE = "trees.txt"
-#: Waking threads takes longer than predicting fewer rows.
-_ROWS_FOR_THREADS = 2000
-
-
-def _predict_trees(booster: lightgbm.Booster, inputs: Array) -> Array:
-    return np.asarray(booster.predict(inputs, num_threads=1 if len(inputs) < _ROWS_FOR_THREADS else 0))
-
-
-def load_trees(content: bytes) -> lightgbm.Booster:
-    """Trees from LightGBM's text; raises ValueError for anything else."""
-    import lightgbm
-
-    try:
-        return lightgbm.Booster(model_str=content.decode())
-    except lightgbm.basic.LightGBMError as error:
-        raise ValueError(str(error)) from None
+_HINTS = "hints.json"
 
 
 class BoostedTrees(Regressor):
     """Roofline base times the exponential of boosted trees that learn log(measured / base).
 
     The base carries the orders of magnitude, so that the trees need to learn what is left only: the error of plain
-    boosted trees is halved, and sums over networks are not biased by the logarithm. Of the costs, the validation set
-    decides which it needs: those of a processor, with direct convolutions, several threads, both or neither, those of a
+    boosted trees is halved, and sums over networks are not biased by the logarithm. What is left is smooth for the most
+    part, and leaves hold lines. Of the costs, the validation set decides which it needs, by trees of constants, which
+    are fitted faster: those of a processor, with direct convolutions, several threads, both or neither, those of a
     matrix array, or of a processor and an array. From config vectors alone there is no base: these are the plain
     boosted trees of the paper.
 
     Args:
         features: as in `blsm fit --features NAME`.
-        objective: what LightGBM minimises, of the errors of the logarithm.
+        objective: what the trees minimise, of the errors of the logarithm, see `blsm.surrogates.trees`.
     """
 
     name: ClassVar[str] = "boosted_trees"
     has_base: ClassVar[bool] = True
 
-    _trees: lightgbm.Booster
+    _trees: Trees
 
-    def __init__(self, features: str | None = None, objective: str = "regression") -> None:
+    def __init__(self, features: str | None = None, objective: str = SQUARES) -> None:
         super().__init__(features)
         self.objective = objective
         self._base = Roofline() if self.has_base and self.features == "costs" else None
@@ -105,40 +74,37 @@ class BoostedTrees(Regressor):
             known = [features.without(patterns) for patterns, _ in _LEFT_OUT]
             errors = [factor * error(some) for some, (_, factor) in zip(known, _LEFT_OUT, strict=True)]
             features = known[int(np.argmin(errors))]
-        self._learn(features, latency_ms, seed)
+        self._learn(features, latency_ms, seed, lines=self._base is not None and self.objective == SQUARES)
 
-    def _learn(self, features: Features, latency_ms: Array, seed: int) -> None:
+    def _learn(self, features: Features, latency_ms: Array, seed: int, lines: bool = False) -> None:
         """Fits the base, then trees to what it leaves."""
-        import lightgbm
-
         if self._base is not None:
             self._base._fit(features, latency_ms, len(latency_ms), seed)
             self.term_names, self.hint_names = self._base.term_names, features.hint_names
         base_ms, inputs = self._base_and_inputs(features)
-        table = lightgbm.Dataset(inputs, np.log(latency_ms / base_ms))
-        self._trees = lightgbm.train({**_PARAMETERS, "objective": self.objective, "seed": seed}, table, _ROUNDS)
+        self._trees = Trees.fit(inputs, np.log(latency_ms / base_ms), seed, self.objective, lines)
 
     def _predict(self, features: Features) -> Array:
         base_ms, inputs = self._base_and_inputs(features)
-        latency_ms: Array = base_ms * np.exp(_predict_trees(self._trees, inputs))
+        latency_ms: Array = base_ms * np.exp(self._trees.predict(inputs))
         return latency_ms
 
     def to_files(self) -> dict[str, bytes]:
-        trees = {_FILE: self._trees.model_to_string().encode()}
+        trees = self._trees.to_files()
         if self._base is None:
             return {**self._inputs_to_files(), **trees}
-        return {**self._base.to_files(), "hints.json": to_json(self.hint_names), **trees}
+        return {**self._base.to_files(), _HINTS: to_json(self.hint_names), **trees}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        if "hints.json" in files:
+        if _HINTS in files:
             regressor = cls("costs")
             regressor._base = Roofline.from_files(files)
             regressor.term_names = regressor._base.term_names
-            regressor.hint_names = tuple(json.loads(files["hints.json"]))
+            regressor.hint_names = tuple(json.loads(files[_HINTS]))
         else:
             regressor = cls._of_inputs(files)
-        regressor._trees = load_trees(files[_FILE])
+        regressor._trees = Trees.from_files(files)
         return regressor
 
 

@@ -22,6 +22,7 @@ from blsm.intervals import conformal_quantile, log_errors
 from blsm.operators.ends import ENDS
 from blsm.surrogates.base import to_json
 from blsm.surrogates.boosted_trees import BoostedTrees
+from blsm.surrogates.trees import ABSOLUTE, SQUARES
 
 #: Two blocks, the second of which reads what the first one writes.
 Pair = tuple[BlockConfig, BlockConfig]
@@ -31,8 +32,8 @@ LEAST_SHARE = 0.03
 #: The isolated latency, among what the trees see.
 _ISOLATED = "joined.log_isolated"
 _BEFORE = tuple(f"joined.before.{name}" for name in ENDS)
-#: Squares, or absolute values where a few pairs are fused or stored in quite another way than their likes.
-_OBJECTIVES = ("regression", "l1")
+#: Absolute errors where a few pairs are fused or stored in quite another way than their likes.
+_OBJECTIVES = (SQUARES, ABSOLUTE)
 _HELD_OUT = 0.15
 _FILE = "joined.json"
 
@@ -40,9 +41,7 @@ _FILE = "joined.json"
 class _JoinedTrees(BoostedTrees):
     """Boosted trees on features that include the isolated latency, which may be their base."""
 
-    def __init__(
-        self, features: str | None = None, objective: str = "regression", corrects_isolated: bool = False
-    ) -> None:
+    def __init__(self, features: str | None = None, objective: str = SQUARES, corrects_isolated: bool = False) -> None:
         super().__init__(features, objective)
         self.corrects_isolated = corrects_isolated
 

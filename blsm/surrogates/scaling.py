@@ -48,4 +48,6 @@ class Scaling:
 
 
 def _logarithms(inputs: Array, plain: int) -> Array:
+    if plain == inputs.shape[1]:
+        return inputs
     return np.hstack([inputs[:, :plain], np.log1p(inputs[:, plain:])])
