@@ -21,6 +21,8 @@ from blsm.operators.ends import ENDS, ends
 
 Derived = TypeVar("Derived")
 
+#: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
+_FEW = 3
 #: What `KnownRows` keeps at most: with some 200 columns, 30 MB.
 _MOST_ROWS = 20_000
 
@@ -197,6 +199,9 @@ def _assemble(parts: Sequence[tuple[Array, Columns]], names: Sequence[str], coun
     # Column by column in memory: each is filled with few strided writes.
     table = np.zeros((count, len(names)), order="F")
     for members, columns in parts:
+        if len(members) == 1:
+            table[members[0]] = [float(columns.get(name, 0.0)) for name in names]
+            continue
         for index, name in enumerate(names):
             if name in columns:
                 table[members, index] = columns[name]
@@ -253,6 +258,9 @@ class _Batch:
         starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
         derived: list[tuple[Array, Derived]] = []
         for members in np.split(order, starts[1:]):
+            if len(members) <= _FEW:
+                derived += [(members[[place]], make(configs[index].graph())) for place, index in enumerate(members)]
+                continue
             parameters = {
                 name: getattr(configs[members[0]], name)
                 if isinstance(self.family.parameters[name], Choice)

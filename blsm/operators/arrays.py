@@ -10,7 +10,6 @@ inputs and the last outputs. Work is counted in multiply-accumulates, data in el
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,8 @@ _LEAST_PIXELS = 32
 #: Tiles to choose among, pixels: heights and widths, each of shape (tiles, 1).
 _SIDES = (2, 4, 6, 8, 10, 12, 16, 32)
 _HEIGHTS, _WIDTHS = np.array([(h, w) for h in _SIDES for w in _SIDES if h <= w]).T[:, :, None]
-#: The two ways to divide the buffer: accumulators and inputs of a tile, elements.
-_BUFFERS = ((2048, 12 << 10), (4096, 4 << 10))
+#: The two ways to divide the buffer: accumulators and inputs of a tile, elements, each of shape (2, 1, 1, 1).
+_ACCUMULATORS, _INPUTS = np.array([(2048, 12 << 10), (4096, 4 << 10)]).T[:, :, None, None, None]
 #: Channels of a tile: multiples of the first where the operator has more, up to the second.
 _SLICE, _MOST_CHANNELS = 16, 128
 #: Elements of a tile of an element-wise operator.
@@ -159,32 +158,28 @@ def _tile(op: Operator, source: Operator) -> _Tile:
     needed = _needed(op, source, _Tile(rows, columns, 0), clipped=False)
     across = -(-height // rows) * -(-width // columns)
     weights = area * depth * (1 if is_depthwise else channels) * across
-    best: list[Any] | None = None
-    for accumulators, inputs in _BUFFERS:
-        most = accumulators // (rows * columns)
-        # A depthwise operator needs of its input the channels of the tile only: few let the tile be larger.
-        for limit in (_SLICE, np.minimum(most, inputs // needed)) if is_depthwise else (most,):
-            slices = np.minimum(np.maximum(_SLICE, _rounded_down(limit, _SLICE)), _MOST_CHANNELS)
-            slices = np.minimum(slices, rounded(channels, _CHANNELS))
-            deep = slices if is_depthwise else np.minimum(_input_slice(area, depth), rounded(depth, _CHANNELS))
-            read = needed * depth * (height / rows) * (width / columns)
-            read = read * (1 if is_depthwise else -(-channels // slices)) + weights
-            # Inputs that fit at once, in the two halves of the buffer, are read once.
-            read = np.where(in_height * in_width * depth < 2 * needed * deep, read / 2, read)
-            fits = (needed * deep <= inputs) & (rows * columns * slices <= accumulators)
-            read = np.where(fits, read, math.inf)
-            least = np.argmin(read, axis=0)[None]
-            found = [_at(values, least, read.shape) for values in (read, rows, columns, slices)]
-            better = best is None or found[0] < best[0]
-            best = [np.where(better, *pair) for pair in zip(found, found if best is None else best, strict=True)]
-    assert best is not None
+    # From here on of shape (buffers, limits, tiles, configs).
+    limits = most = _ACCUMULATORS // (rows * columns)
+    if is_depthwise:
+        # It needs of its input the channels of the tile only: few let the tile be larger.
+        limits = np.concatenate([np.full_like(most, _SLICE), np.minimum(most, _INPUTS // needed)], axis=1)
+    slices = np.minimum(np.maximum(_SLICE, _rounded_down(limits, _SLICE)), _MOST_CHANNELS)
+    slices = np.minimum(slices, rounded(channels, _CHANNELS))
+    deep = slices if is_depthwise else np.minimum(_input_slice(area, depth), rounded(depth, _CHANNELS))
+    read = needed * depth * (height / rows) * (width / columns)
+    read = read * (1 if is_depthwise else -(-channels // slices)) + weights
+    # Inputs that fit at once, in the two halves of the buffer, are read once.
+    read = np.where(in_height * in_width * depth < 2 * needed * deep, read / 2, read)
+    fits = (needed * deep <= _INPUTS) & (rows * columns * slices <= _ACCUMULATORS)
+    read = np.where(fits, read, math.inf)
+    configs = read.shape[-1]
+    least = np.argmin(read.reshape(-1, configs), axis=0), np.arange(configs)
     shape = np.shape(height + width + channels + depth)
-    rows, columns, slices = (np.reshape(values, shape) for values in best[1:])
+    rows, columns, slices = (
+        np.broadcast_to(values, read.shape).reshape(-1, configs)[least].reshape(shape)
+        for values in (rows, columns, slices)
+    )
     return _Tile(np.minimum(rows, height), np.minimum(columns, width), np.minimum(slices, channels))
-
-
-def _at(values: Any, indices: Any, shape: Sequence[int]) -> Any:
-    return np.take_along_axis(np.broadcast_to(values, shape), indices, axis=0)[0]
 
 
 def _needed(op: Operator, source: Operator, tile: _Tile, clipped: bool = True) -> Any:
