@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Self, TypeVar
 
@@ -23,6 +23,8 @@ Derived = TypeVar("Derived")
 
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
+#: Costs of so many configs are kept, some 10 MB.
+_MOST_TABLES = 256
 #: What `KnownRows` keeps at most: with some 200 columns, 30 MB.
 _MOST_ROWS = 20_000
 
@@ -73,10 +75,10 @@ class Features:
             return wanted is None or any(costs.search(name) for name in wanted)
 
         # Arrays take most of the time, and a fit may well do without them.
-        count_costs = partial(
-            CostTable, arrays=want(ARRAY_COSTS), direct=want(DIRECT_COSTS), threads=want(THREAD_COSTS)
+        wants = want(ARRAY_COSTS), want(DIRECT_COSTS), want(THREAD_COSTS)
+        tables = batch.derive(
+            configs, lambda graph: CostTable(graph, *wants), lambda config: _known_costs(config, *wants)
         )
-        tables = batch.derive(configs, count_costs)
         terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
         hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
         count = len(configs)
@@ -128,6 +130,12 @@ class Features:
             term_names=tuple(self.term_names[index] for index in terms),
             hint_names=tuple(self.hint_names[index] for index in hints),
         )
+
+
+@lru_cache(maxsize=_MOST_TABLES)
+def _known_costs(config: BlockConfig, arrays: bool, direct: bool, threads: bool) -> CostTable:
+    """The costs of one config: several surrogates ask for the same ones, one after the other."""
+    return CostTable(config.graph(), arrays, direct, threads)
 
 
 def end_features(configs: Sequence[BlockConfig]) -> Array:
@@ -251,15 +259,30 @@ class _Batch:
         self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
 
     def derive(
-        self, configs: Sequence[BlockConfig], make: Callable[[OperatorGraph], Derived]
+        self,
+        configs: Sequence[BlockConfig],
+        make: Callable[[OperatorGraph], Derived],
+        make_one: Callable[[BlockConfig], Derived] | None = None,
     ) -> list[tuple[Array, Derived]]:
-        """What `make` derives from the configs' graphs, as (indices, derived) for groups of one structure."""
+        """What `make` derives from the configs' graphs, as (indices, derived) for groups of one structure.
+
+        Args:
+            configs: those of the batch.
+            make: derives from a graph, of many configs or of one.
+            make_one: derives the same from one config, if that can be had faster.
+        """
         order = np.argsort(self.group, kind="stable")
         starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
         derived: list[tuple[Array, Derived]] = []
+
+        def one_by_one(members: Array) -> None:
+            for index in members:
+                one = make(configs[index].graph()) if make_one is None else make_one(configs[index])
+                derived.append((np.array([index]), one))
+
         for members in np.split(order, starts[1:]):
             if len(members) <= _FEW:
-                derived += [(members[[place]], make(configs[index].graph())) for place, index in enumerate(members)]
+                one_by_one(members)
                 continue
             parameters = {
                 name: getattr(configs[members[0]], name)
@@ -270,8 +293,8 @@ class _Batch:
             try:
                 derived += self._trace(parameters, members, make)
             except TypeError:
-                # A user's family that does with its parameters what arrays can't do, e.g. int(): one by one then.
-                derived += [(np.array([index]), make(configs[index].graph())) for index in members]
+                # A user's family that does with its parameters what arrays can't do, e.g. int().
+                one_by_one(members)
         return derived
 
     def _trace(
