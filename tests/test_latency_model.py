@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import blsm
+from blsm.additivity import Additivity, Sums
 from blsm.errors import CoverageError, DomainError
 from blsm.hypermodels import sample_networks
 from blsm.intervals import conformal_quantile
@@ -174,3 +175,16 @@ def test_predicting_from_configs_imports_neither_keras_nor_tensorflow(fake_bundl
         "assert not {'keras', 'tensorflow'} & set(sys.modules), 'heavy import'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_networks_that_added_up_exactly_make_no_interval_narrower_than_what_was_seen(
+    fake_model: blsm.LatencyModel, network: list[blsm.BlockConfig]
+) -> None:
+    def width(deviation: float) -> float:
+        sums = Sums(networks=20, low=0.9, high=1.1, median=1.0, deviation=deviation, spearman=1.0)
+        estimate = dataclasses.replace(fake_model, additivity=Additivity({"isolated": sums})).latency(network)
+        return estimate.high_ms / estimate.latency_ms
+
+    assert width(0.0) == width(0.01)
+    assert width(0.0) > 1.016
+    assert width(0.05) > width(0.0)
