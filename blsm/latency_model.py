@@ -218,11 +218,19 @@ class LatencyModel:
         if not networks:
             return np.empty(0)
         configs = list(chain.from_iterable(networks))
-        isolated_ms = self._predict_once(configs)
-        # Links are made where they matter: the garbage collector looks at each of them.
-        added_ms = self._added_once(self._links(networks), isolated_ms) if self.joined else self._inner(isolated_ms)
-        added_ms = self._corrected(configs, added_ms)
         starts = np.cumsum([0, *map(len, networks)])[:-1]
+        isolated_ms = self._predict_once(configs)
+        if self.joined:
+            # Networks of a search share most of their links: each is looked at once.
+            places, back = _distinct(configs, starts)
+            firsts = set(starts.tolist())
+            neighbours = [
+                (None if place in firsts else configs[place - 1], configs[place]) for place in places.tolist()
+            ]
+            added_ms = self._added_once(self._linked(neighbours), isolated_ms[places])[back]
+        else:
+            added_ms = self._inner(isolated_ms)
+        added_ms = self._corrected(configs, added_ms)
         return self.dispatch_ms + np.add.reduceat(added_ms, starts)
 
     def latency(
@@ -270,14 +278,14 @@ class LatencyModel:
 
     def deviation(self, network: Sequence[BlockConfig]) -> float:
         """Relative standard deviation that is expected of a network of these blocks around its prediction."""
-        links = self._links([network])
+        links = self._links(network)
         known = self._blocks(links, DEFAULT_LEVEL)
         return self._deviation([known[link] for link in links])
 
     def _estimate(
         self, blocks: Sequence[BlockConfig], unmatched: tuple[UnmatchedLayer, ...], coverage: float, level: float
     ) -> LatencyEstimate:
-        links = self._links([blocks])
+        links = self._links(blocks)
         known = self._blocks(links, level)
         parts = [known[link] for link in links]
         total = self.dispatch_ms + sum(part.block.latency_ms for part in parts)
@@ -301,17 +309,20 @@ class LatencyModel:
         quantile = conformal_quantile(self.network_scores, level)
         return quantile if quantile < math.inf else max((normal_quantile(level), *self.network_scores))
 
-    def _links(self, networks: Sequence[Sequence[BlockConfig]]) -> list[_Link]:
-        """Each block of networks, one after the other, with the one that it is joined to."""
+    def _links(self, network: Sequence[BlockConfig]) -> list[_Link]:
+        """Each block of a network with the one that it is joined to."""
+        return self._linked(list(zip((None, *network), network, strict=False)))
+
+    def _linked(self, neighbours: Sequence[_Link]) -> list[_Link]:
+        """Blocks with the one before them: with it where they are joined to it, without it where they are not."""
         if not self.joined:
-            return [(None, config) for config in chain.from_iterable(networks)]
-        links = [link for blocks in networks for link in zip((None, *blocks), blocks, strict=False)]
+            return [(None, config) for _, config in neighbours]
         joined = self.joined.keys()
-        befores = [before for before, config in links if before is not None and config.family in joined]
+        befores = [before for before, config in neighbours if before is not None and config.family in joined]
         shapes = _recall(self._output_shapes, befores, output_shapes)
         return [
             (before if config.family in joined and shapes.get(id(before)) == config.input_shape else None, config)
-            for before, config in links
+            for before, config in neighbours
         ]
 
     def _inner(self, isolated_ms: Array) -> Array:
@@ -409,6 +420,24 @@ class LatencyModel:
                 f"`blsm profile --block {names} --device {self.device}` and fit again"
             )
         return "; ".join(said)
+
+
+def _distinct(configs: Sequence[BlockConfig], starts: Array) -> tuple[Array, Array]:
+    """Which blocks, each with the one before it in its network, differ from all others.
+
+    Args:
+        configs: the blocks of networks, one network after the other.
+        starts: where networks begin.
+
+    Returns:
+        A place of each, and for each of the configs the number of the one that it is equal to.
+    """
+    numbers: dict[int, int] = {}
+    after = np.array([numbers.setdefault(id(config), len(numbers) + 1) for config in configs])
+    before = np.roll(after, 1)
+    before[starts] = 0
+    _, places, back = np.unique(before * (len(numbers) + 1) + after, return_index=True, return_inverse=True)
+    return places, back
 
 
 def _recall(
