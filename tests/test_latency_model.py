@@ -57,6 +57,18 @@ def test_joined_blocks_add_what_their_surrogate_says(
         assert np.median(ratios) == pytest.approx(2, rel=0.1)
 
 
+def test_many_networks_in_chains_take_what_each_takes_alone(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
+) -> None:
+    model = dataclasses.replace(fake_model, joined=joined)
+    networks = sample_networks(6, seed=9, families=["mbconv"])
+    # The same blocks begin a network, follow another block, and follow it in a second network.
+    networks += [networks[0][1:], networks[0][2:4], networks[1]]
+    alone = [model.latency(network).latency_ms for network in networks]
+    np.testing.assert_allclose(model.latencies(networks), alone)
+    assert len(set(np.round(alone, 9))) == len(networks) - 1
+
+
 def test_only_a_block_that_reads_the_one_before_it_is_joined(
     fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
 ) -> None:
