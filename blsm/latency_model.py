@@ -222,11 +222,7 @@ class LatencyModel:
         isolated_ms = self._predict_once(configs)
         if self.joined:
             # Networks of a search share most of their links: each is looked at once.
-            places, back = _distinct(configs, starts)
-            firsts = set(starts.tolist())
-            neighbours = [
-                (None if place in firsts else configs[place - 1], configs[place]) for place in places.tolist()
-            ]
+            neighbours, places, back = _distinct(configs, starts)
             added_ms = self._added_once(self._linked(neighbours), isolated_ms[places])[back]
         else:
             added_ms = self._inner(isolated_ms)
@@ -422,22 +418,23 @@ class LatencyModel:
         return "; ".join(said)
 
 
-def _distinct(configs: Sequence[BlockConfig], starts: Array) -> tuple[Array, Array]:
-    """Which blocks, each with the one before it in its network, differ from all others.
+def _distinct(configs: Sequence[BlockConfig], starts: Array) -> tuple[list[_Link], Array, Array]:
+    """The blocks of networks, each with the one before it in its network, but no such pair of objects twice.
 
     Args:
-        configs: the blocks of networks, one network after the other.
+        configs: the blocks, one network after the other.
         starts: where networks begin.
 
     Returns:
-        A place of each, and for each of the configs the number of the one that it is equal to.
+        The pairs, a place of each among the configs, and for each of the configs the number of its pair.
     """
     numbers: dict[int, int] = {}
     after = np.array([numbers.setdefault(id(config), len(numbers) + 1) for config in configs])
     before = np.roll(after, 1)
     before[starts] = 0
     _, places, back = np.unique(before * (len(numbers) + 1) + after, return_index=True, return_inverse=True)
-    return places, back
+    pairs = [(configs[place - 1] if before[place] else None, configs[place]) for place in places.tolist()]
+    return pairs, places, back
 
 
 def _recall(
