@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ Derived = TypeVar("Derived")
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
 #: Costs of so many configs are kept, some 10 MB.
-_MOST_TABLES = 256
+_MOST_COSTS = 4096
 #: What `KnownRows` keeps at most: with some 200 columns, 30 MB.
 _MOST_ROWS = 20_000
 
@@ -76,17 +76,17 @@ class Features:
 
         # Arrays take most of the time, and a fit may well do without them.
         wants = want(ARRAY_COSTS), want(DIRECT_COSTS), want(THREAD_COSTS)
-        tables = batch.derive(
-            configs, lambda graph: CostTable(graph, *wants), lambda config: _known_costs(config, *wants)
-        )
-        terms = tuple(dict.fromkeys(n for _, t in tables for n in t.terms) if term_names is None else term_names)
-        hints = tuple(dict.fromkeys(n for _, t in tables for n in t.hints) if hint_names is None else hint_names)
+        make = partial(CostTable, arrays=wants[0], direct=wants[1], threads=wants[2])
+        # What a fit asks for, it asks for once; several surrogates of a search want the same blocks.
+        parts = batch.derive(configs, make) if wanted is None else _recalled(_known_costs(*wants), batch, configs, make)
+        terms = tuple(dict.fromkeys(n for p in parts for n in p.derived.terms) if term_names is None else term_names)
+        hints = tuple(dict.fromkeys(n for p in parts for n in p.derived.hints) if hint_names is None else hint_names)
         count = len(configs)
         return cls(
             batch.vectors,
-            _assemble([(members, table.totals) for members, table in tables], TOTALS, count),
-            _assemble([(members, table.terms) for members, table in tables], terms, count),
-            _assemble([(members, table.hints) for members, table in tables], hints, count),
+            _assemble([part.of(part.derived.totals) for part in parts], TOTALS, count),
+            _assemble([part.of(part.derived.terms) for part in parts], terms, count),
+            _assemble([part.of(part.derived.hints) for part in parts], hints, count),
             terms,
             hints,
         )
@@ -132,10 +132,55 @@ class Features:
         )
 
 
-@lru_cache(maxsize=_MOST_TABLES)
-def _known_costs(config: BlockConfig, arrays: bool, direct: bool, threads: bool) -> CostTable:
-    """The costs of one config: several surrogates ask for the same ones, one after the other."""
-    return CostTable(config.graph(), arrays, direct, threads)
+class _Part(NamedTuple, Generic[Derived]):
+    """What was derived from some of a batch's configs, which share one structure.
+
+    Attributes:
+        places: of the configs in the batch.
+        derived: of them, and maybe of others; of numbers, or of arrays of one row for each config.
+        rows: those of the configs.
+    """
+
+    places: Array
+    derived: Derived
+    rows: Array
+
+    def of(self, columns: Columns) -> _Part[Columns]:
+        """The same rows of some columns."""
+        return _Part(self.places, columns, self.rows)
+
+
+@lru_cache(maxsize=8)
+def _known_costs(arrays: bool, direct: bool, threads: bool) -> dict[BlockConfig, tuple[CostTable, int]]:
+    """Configs whose costs were asked for lately -> the table that they are in, and the row."""
+    return {}
+
+
+def _recalled(
+    known: dict[BlockConfig, tuple[CostTable, int]],
+    batch: _Batch,
+    configs: Sequence[BlockConfig],
+    make: Callable[[OperatorGraph], CostTable],
+) -> list[_Part[CostTable]]:
+    """As `batch.derive`, but what is known is not made again."""
+    new = [config for config in dict.fromkeys(configs) if config not in known]
+    if len(new) > _MOST_COSTS:
+        return batch.derive(configs, make)
+    if len(known) + len(new) > _MOST_COSTS:
+        known.clear()
+        return _recalled(known, batch, configs, make)
+    if new:
+        fewer = batch if len(new) == len(configs) else _Batch(batch.family, new)
+        for part in fewer.derive(new, make):
+            known.update((new[place], (part.derived, row)) for row, place in enumerate(part.places.tolist()))
+    places: dict[int, list[int]] = {}
+    found = [known[config] for config in configs]
+    for place, (table, _) in enumerate(found):
+        places.setdefault(id(table), []).append(place)
+    return [
+        _Part(np.array(members), found[members[0]][0], np.array([found[place][1] for place in members]))
+        for members in places.values()
+    ]
 
 
 def end_features(configs: Sequence[BlockConfig]) -> Array:
@@ -158,9 +203,9 @@ def output_shapes(configs: Sequence[BlockConfig]) -> list[tuple[int, ...]]:
     """
     shapes: list[tuple[int, ...]] = [()] * len(configs)
     for members, chosen, batch in _families(configs):
-        for rows, shape in batch.derive(chosen, attrgetter("output_shape")):
-            sides = np.stack([np.broadcast_to(side, len(rows)) for side in shape], axis=1)
-            for index, found in zip(members[rows].tolist(), sides.tolist(), strict=True):
+        for places, shape, _ in batch.derive(chosen, attrgetter("output_shape")):
+            sides = np.stack([np.broadcast_to(side, len(places)) for side in shape], axis=1)
+            for index, found in zip(members[places].tolist(), sides.tolist(), strict=True):
                 shapes[index] = tuple(found)
     return shapes
 
@@ -202,18 +247,23 @@ class KnownRows:
         return self._table[[places[id(config)] for config in configs]]
 
 
-def _assemble(parts: Sequence[tuple[Array, Columns]], names: Sequence[str], count: int) -> Array:
+def _assemble(parts: Sequence[_Part[Columns]], names: Sequence[str], count: int) -> Array:
     """Columns of groups of rows, by name, as one float64 table of shape (count, len(names))."""
     # Column by column in memory: each is filled with few strided writes.
     table = np.zeros((count, len(names)), order="F")
-    for members, columns in parts:
-        if len(members) == 1:
-            table[members[0]] = [float(columns.get(name, 0.0)) for name in names]
+    for places, columns, rows in parts:
+        if len(places) == 1:
+            table[places[0]] = [_rows_of(columns.get(name, 0.0), rows[0]) for name in names]
             continue
         for index, name in enumerate(names):
             if name in columns:
-                table[members, index] = columns[name]
+                table[places, index] = _rows_of(columns[name], rows)
     return table
+
+
+def _rows_of(column: Any, rows: Any) -> Any:
+    """Some rows of a column, which may be one number for all."""
+    return column[rows] if isinstance(column, np.ndarray) and column.ndim else column
 
 
 class _Diverges(Exception):  # noqa: N818  # control flow, not an error
@@ -262,23 +312,20 @@ class _Batch:
         self,
         configs: Sequence[BlockConfig],
         make: Callable[[OperatorGraph], Derived],
-        make_one: Callable[[BlockConfig], Derived] | None = None,
-    ) -> list[tuple[Array, Derived]]:
-        """What `make` derives from the configs' graphs, as (indices, derived) for groups of one structure.
+    ) -> list[_Part[Derived]]:
+        """What `make` derives from the configs' graphs, group by group of one structure.
 
         Args:
             configs: those of the batch.
             make: derives from a graph, of many configs or of one.
-            make_one: derives the same from one config, if that can be had faster.
         """
         order = np.argsort(self.group, kind="stable")
         starts = np.flatnonzero(np.diff(self.group[order], prepend=-1))
-        derived: list[tuple[Array, Derived]] = []
+        derived: list[_Part[Derived]] = []
 
         def one_by_one(members: Array) -> None:
             for index in members:
-                one = make(configs[index].graph()) if make_one is None else make_one(configs[index])
-                derived.append((np.array([index]), one))
+                derived.append(_Part(np.array([index]), make(configs[index].graph()), np.array([0])))
 
         for members in np.split(order, starts[1:]):
             if len(members) <= _FEW:
@@ -299,12 +346,12 @@ class _Batch:
 
     def _trace(
         self, parameters: Mapping[str, Any], members: Array, make: Callable[[OperatorGraph], Derived]
-    ) -> list[tuple[Array, Derived]]:
+    ) -> list[_Part[Derived]]:
         config = object.__new__(self.family.config_class)  # arrays are no values of the domains
         for name, value in parameters.items():
             object.__setattr__(config, name, value)
         try:
-            return [(members, make(trace(config.operators, config.input_shape)))]
+            return [_Part(members, make(trace(config.operators, config.input_shape)), np.arange(len(members)))]
         except _Diverges as split:
             parts = []
             for mask in (split.mask, ~split.mask):

@@ -23,6 +23,19 @@ def test_a_config_has_the_same_features_alone_and_in_a_batch(name: str) -> None:
             np.testing.assert_array_equal(getattr(alone, part)[0], getattr(batch, part)[row])
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("kept", [4096, 30])
+def test_what_is_asked_for_again_is_the_same(name: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blsm.features._MOST_COSTS", kept)
+    configs = blsm.block_family(name).sample(40, seed=7)
+    expected = Features.of(configs)
+    rows = {config: expected.table[row] for row, config in enumerate(configs)}
+    names = expected.term_names, expected.hint_names
+    # Some known, some new, some twice; more than are kept; what comes after more than are kept.
+    for asked in (configs[:20], configs[30:] + configs[10:25][::-1] + configs[:5] * 2, configs, configs[::3]):
+        np.testing.assert_array_equal(Features.of(asked, *names).table, [rows[config] for config in asked])
+
+
 def test_vectors_and_totals_are_the_configs_own() -> None:
     configs = blsm.block_family("mbconv").sample(50, seed=6)
     features = Features.of(configs)

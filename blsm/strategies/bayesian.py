@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from blsm.errors import DomainError
 from blsm.strategies.base import NoSetting, Observation, Search, Strategy
 from blsm.strategies.encoding import Encoding, Values
 from blsm.strategies.gaussian_process import GaussianProcess
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 #: Settings that are looked at before one is suggested: random ones, neighbours of the best trials, and neighbours of
 #: the most promising settings found so far, in this many rounds. Five times as many random ones found nothing better.
@@ -52,10 +56,8 @@ class Bayesian(Strategy):
         self.initial = initial
 
     def suggest(self, search: Search) -> Values:
-        from threadpoolctl import threadpool_limits
-
         # The matrices are small: more threads would mostly wait for each other.
-        with threadpool_limits(1, user_api="blas"):
+        with _thread_pools().limit(limits=1, user_api="blas"):
             return self._suggest(search, search.encoding())
 
     def _suggest(self, search: Search, encoding: Encoding) -> Values:
@@ -89,6 +91,15 @@ class Bayesian(Strategy):
                 if search.is_new(values):
                     return values
         raise NoSetting
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Those of linear algebra; looking for them takes as long as many a suggestion."""
+    import scipy.linalg  # noqa: F401  # its threads are found only once it is there
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def _spread(search: Search, latency_ms: Array) -> Array:
