@@ -77,6 +77,7 @@ def load_tensorflow(artifact: str, threads: int) -> Invoke:
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
 
     definition = tf.compat.v1.GraphDef()
     with open(artifact, "rb") as file:
@@ -93,7 +94,14 @@ def load_tensorflow(artifact: str, threads: int) -> Invoke:
             intra_op_parallelism_threads=threads or _cores(), inter_op_parallelism_threads=1, device_count={"GPU": 0}
         ),
     )
-    run = session.make_callable(outputs, inputs)
+    # `session.run` and `make_callable` spend more time in Python than many a block takes; Keras called graphs by this.
+    # And the thread that calls runs the operators itself (-1): waking another takes 30 microseconds, more or less.
+    call = config_pb2.CallableOptions(
+        feed=[tensor.name for tensor in inputs],
+        fetch=[tensor.name for tensor in outputs],
+        run_options=config_pb2.RunOptions(inter_op_thread_pool=-1),
+    )
+    run = session._make_callable_from_options(call)
     values = [_input(tensor.shape, tensor.dtype.as_numpy_dtype, number) for number, tensor in enumerate(inputs)]
     return lambda: run(*values)
 
