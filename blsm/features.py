@@ -23,8 +23,8 @@ Derived = TypeVar("Derived")
 
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
-#: Costs of so many configs are kept, some 10 MB.
-_MOST_COSTS = 4096
+#: Costs of so many configs are kept, some 20 MB.
+_MOST_COSTS = 10_000
 #: What `KnownRows` keeps at most: with some 200 columns, 30 MB.
 _MOST_ROWS = 20_000
 

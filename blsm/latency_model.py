@@ -200,6 +200,21 @@ class LatencyModel:
         found = _recall(self._predicted, configs, lambda new: self.predict(new).tolist())
         return np.array([found[id(config)] for config in configs])
 
+    def prepare(self, configs: Sequence[BlockConfig]) -> None:
+        """Predicts what `latencies` will need of blocks: all together take a tenth of the time that a few each take.
+
+        Args:
+            configs: the distinct blocks of the networks to come.
+
+        Raises:
+            CoverageError: a family has no surrogate in this model.
+        """
+        self._predict_once(configs)
+        if self.joined:
+            _recall(self._output_shapes, configs, output_shapes)
+        for family, surrogate in self.joined.items():
+            surrogate.prepare([config for config in configs if config.family == family], configs)
+
     def latencies(self, networks: Sequence[Sequence[BlockConfig]]) -> Array:
         """Latencies of many networks at once, without intervals and breakdown.
 

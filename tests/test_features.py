@@ -24,7 +24,7 @@ def test_a_config_has_the_same_features_alone_and_in_a_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("kept", [4096, 30])
+@pytest.mark.parametrize("kept", [10_000, 30])
 def test_what_is_asked_for_again_is_the_same(name: str, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blsm.features._MOST_COSTS", kept)
     configs = blsm.block_family(name).sample(40, seed=7)

@@ -69,6 +69,19 @@ def test_many_networks_in_chains_take_what_each_takes_alone(
     assert len(set(np.round(alone, 9))) == len(networks) - 1
 
 
+def test_blocks_that_were_prepared_are_not_looked_at_again(
+    fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = sample_networks(20, seed=11, families=["mbconv"])
+    expected = dataclasses.replace(fake_model, joined=joined).latencies(networks)
+    model = dataclasses.replace(fake_model, joined=joined)
+    model.prepare(list(dict.fromkeys(config for network in networks for config in network)))
+    # Nothing looks at the operators of a block any more.
+    monkeypatch.setattr("blsm.features.trace", None)
+    monkeypatch.setattr(blsm.BlockConfig, "graph", None)
+    np.testing.assert_allclose(model.latencies(networks), expected)
+
+
 def test_only_a_block_that_reads_the_one_before_it_is_joined(
     fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
 ) -> None:

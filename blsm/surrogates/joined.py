@@ -135,6 +135,12 @@ class JoinedSurrogate:
         """
         return self.trees.added_ms(pairs, isolated_ms)
 
+    def prepare(self, configs: Sequence[BlockConfig], before: Sequence[BlockConfig]) -> None:
+        """Looks at blocks and at those that may come before them, for `predict` to know them."""
+        if configs:
+            self.trees._own.of(configs)
+            self.trees._ends.of(before)
+
     def to_files(self) -> dict[str, bytes]:
         """The fitted state as named files of plain data."""
         data = {
