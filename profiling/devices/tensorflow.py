@@ -15,7 +15,7 @@ class TensorFlowCpu(HostDevice):
     """A frozen TensorFlow graph, float32, all cores; the thread that calls it runs its operators.
 
     oneDNN splits most of them over all threads: on two cores of a virtual machine, whose threads take long to wake each
-    other, small blocks take twice as long so as on one (`tensorflow_cpu@threads=1`), and vary by several percent.
+    other, small blocks take longer so than on one (`tensorflow_cpu@threads=1`), and vary by several percent.
     """
 
     key: ClassVar[str] = "tensorflow_cpu"
