@@ -163,24 +163,29 @@ def _recalled(
     make: Callable[[OperatorGraph], CostTable],
 ) -> list[_Part[CostTable]]:
     """As `batch.derive`, but what is known is not made again."""
-    new = [config for config in dict.fromkeys(configs) if config not in known]
+    # Looked up once: another thread may clear what is known at any time.
+    found = {config: entry for config in configs if (entry := known.get(config)) is not None}
+    new = [config for config in dict.fromkeys(configs) if config not in found]
     if len(new) > _MOST_COSTS:
         return batch.derive(configs, make)
-    if len(known) + len(new) > _MOST_COSTS:
-        known.clear()
-        return _recalled(known, batch, configs, make)
     if new:
         fewer = batch if len(new) == len(configs) else _Batch(batch.family, new)
-        for part in fewer.derive(new, make):
-            known.update((new[place], (part.derived, row)) for row, place in enumerate(part.places.tolist()))
-    places: dict[int, list[int]] = {}
-    found = [known[config] for config in configs]
-    for place, (table, _) in enumerate(found):
-        places.setdefault(id(table), []).append(place)
-    return [
-        _Part(np.array(members), found[members[0]][0], np.array([found[place][1] for place in members]))
-        for members in places.values()
-    ]
+        made = {
+            new[place]: (part.derived, row)
+            for part in fewer.derive(new, make)
+            for row, place in enumerate(part.places.tolist())
+        }
+        found |= made
+        if len(known) + len(made) > _MOST_COSTS:
+            known.clear()
+        known.update(made)
+    parts: dict[int, tuple[CostTable, list[int], list[int]]] = {}
+    for place, config in enumerate(configs):
+        table, row = found[config]
+        _, places, rows = parts.setdefault(id(table), (table, [], []))
+        places.append(place)
+        rows.append(row)
+    return [_Part(np.array(places), table, np.array(rows)) for table, places, rows in parts.values()]
 
 
 def end_features(configs: Sequence[BlockConfig]) -> Array:
@@ -253,7 +258,7 @@ def _assemble(parts: Sequence[_Part[Columns]], names: Sequence[str], count: int)
     table = np.zeros((count, len(names)), order="F")
     for places, columns, rows in parts:
         if len(places) == 1:
-            table[places[0]] = [_rows_of(columns.get(name, 0.0), rows[0]) for name in names]
+            table[places[0]] = [float(_rows_of(columns.get(name, 0.0), rows[0])) for name in names]
             continue
         for index, name in enumerate(names):
             if name in columns:
@@ -308,11 +313,7 @@ class _Batch:
         self.group = group
         self.vectors = np.column_stack([column.astype(float) for column in self.columns.values()])
 
-    def derive(
-        self,
-        configs: Sequence[BlockConfig],
-        make: Callable[[OperatorGraph], Derived],
-    ) -> list[_Part[Derived]]:
+    def derive(self, configs: Sequence[BlockConfig], make: Callable[[OperatorGraph], Derived]) -> list[_Part[Derived]]:
         """What `make` derives from the configs' graphs, group by group of one structure.
 
         Args:

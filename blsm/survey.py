@@ -17,7 +17,6 @@ from blsm.errors import CoverageError, SearchError
 from blsm.hypermodels.reach import check_covered
 from blsm.hypermodels.stack import domains_of
 from blsm.latency_model import LatencyModel
-from blsm.profiles import Chain
 from blsm.screening import Limits, Screening
 from blsm.strategies.encoding import Encoding
 
@@ -83,11 +82,8 @@ def _many(screening: Screening, space: Any, random: np.random.Generator) -> Arra
     """Latencies of many random settings."""
     encoding = Encoding(space.space)
     settings = encoding.values(encoding.sample(_SETTINGS, random))
-    seen = chain.from_iterable(found or () for found in screening.chains(settings, space))
-    blocks = _reachable(screening, seen)
-    _check_covered(screening, blocks)
-    if isinstance(screening.source, LatencyModel) and len(blocks) <= _PREPARED:
-        screening.source.prepare(blocks)
+    _check_covered(screening, chain.from_iterable(found or () for found in screening.chains(settings, space)))
+    _prepare(screening)
     latency_ms = screening.latencies(settings, space)
     return np.asarray(latency_ms[~np.isnan(latency_ms)])
 
@@ -98,23 +94,24 @@ def _few(screening: Screening, space: Any, random: np.random.Generator) -> Array
     settings = encoding.values(encoding.sample(_BUILT, random))
     candidates = [screening.candidate(values, space) for values in settings]
     estimates = [candidate.estimate for candidate in candidates if candidate.estimate is not None]
-    seen = (block.config for estimate in estimates for block in estimate.blocks)
-    _check_covered(screening, _reachable(screening, seen))
+    _check_covered(screening, (block.config for estimate in estimates for block in estimate.blocks))
     return np.array([estimate.latency_ms for estimate in estimates])
 
 
-def _reachable(screening: Screening, seen: Iterable[BlockConfig]) -> Chain:
-    """The blocks that the hypermodel reaches, or those of them that were seen, where it does not tell."""
+def _prepare(screening: Screening) -> None:
+    """Has a surrogate predict all blocks that the hypermodel reaches, where it tells and they are not too many."""
     reachable = getattr(screening.hypermodel, "reachable", None)
-    return tuple(reachable()) if callable(reachable) else tuple(dict.fromkeys(seen))
+    if isinstance(screening.source, LatencyModel) and callable(reachable) and len(blocks := reachable()) <= _PREPARED:
+        screening.source.prepare(blocks)
 
 
-def _check_covered(screening: Screening, blocks: Chain) -> None:
-    """Raises CoverageError where the surrogate was not profiled with all that these blocks need."""
+def _check_covered(screening: Screening, blocks: Iterable[BlockConfig]) -> None:
+    """Raises CoverageError where the surrogate was not profiled with all that the hypermodel, or these blocks, need."""
     if not isinstance(screening.source, LatencyModel):
         return
+    domains = getattr(screening.hypermodel, "domains", None)
     try:
-        check_covered(screening.source, domains_of(blocks))
+        check_covered(screening.source, domains() if callable(domains) else domains_of(tuple(dict.fromkeys(blocks))))
     except CoverageError as error:
         raise CoverageError(
             f"{error}, or measure what is not covered: latency=Hybrid(lm, HardwareInTheLoop(device))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -67,6 +68,10 @@ class SequentialBlocks(keras_tuner.HyperModel):  # type: ignore[misc]  # KerasTu
 
     def reachable(self) -> Chain:
         """Every block that some setting has."""
+        return self._reachable
+
+    @cached_property
+    def _reachable(self) -> Chain:
         blocks, ends = self.stack.reachable(self.input_shape)
         return (self._before, *blocks, *map(self._head, sorted(ends)), self._after)
 
