@@ -211,10 +211,7 @@ def adapted(
     for together in learned_together(known, make):
         transfer = BlockTransfer.learn(together, surrogates, make(seed=seed))  # type: ignore[arg-type]
         # Blocks that the new device has no profile of, because it refused them, are no samples.
-        asked = [block for block in transfer.references(2 * samples) if block in pools[block.family][new]]
-        chosen = [
-            block for family in together for block in [block for block in asked if block.family == family][:samples]
-        ]
+        chosen = [block for block in transfer.references(samples) if block in pools[block.family][new]]
         latency_ms = np.array([pools[block.family][new][block] for block in chosen])
         encodings = transfer.encoder.encode(chosen).values
         started = time.perf_counter()

@@ -146,7 +146,8 @@ class Method(Stored):
         return self
 
     def references(self, pool: DevicePool, count: int) -> Array:
-        """Which architectures of the pool to measure on a new device: `count` distinct rows, int64.
+        """Which architectures of the pool to measure on a new device: `count` distinct rows, int64; of a pool of
+        several families so many of each, or all there are.
 
         Any other samples do, too; these tell the fitted method most. By default they are random.
 
@@ -187,7 +188,8 @@ class Method(Stored):
         """Learns a new device from samples that were checked."""
 
     def _references(self, pool: DevicePool, count: int) -> Array:
-        return np.random.default_rng(self.seed).permutation(len(pool))[:count]
+        random = np.random.default_rng(self.seed)
+        return np.concatenate([random.permutation(rows)[:count] for rows in pool.families()])
 
     @classmethod
     def kind(cls) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
+from blsm.errors import FitError
 from blsm.features import Features
 from blsm.operators.costs import TOTALS
 from blsm.surrogates import Regressor, regressor_class
@@ -43,6 +44,13 @@ _WORK = {
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
 }
+#: Names of cost terms without the operators' roles and strides: kinds of work, as a device has weights for them.
+_KINDS = (
+    (r"\w+_(\d)\.(direct\..*)", r"conv_\1.\2"),
+    (r"\w+\.((1x1|kxk|vector|array)\..*)", r"\1"),
+    (r"(depthwise_conv_\d)s\d(\..*)", r"\1\2"),
+    (r"depthwise_conv_\d(\..*)", r"depthwise_conv\1"),
+)
 
 
 def work(features: Features) -> Array:
@@ -56,6 +64,15 @@ def _columns(terms: tuple[str, ...]) -> list[list[int]]:
     return [[column for column, term in enumerate(terms) if re.fullmatch(pattern, term)] for pattern in _WORK.values()]
 
 
+@cache
+def kind_of_work(term: str) -> str:
+    """What a cost term of `blsm.operators.costs.CostTable` is an amount of, whatever the operator's role in a block."""
+    for pattern, kind in _KINDS:
+        if found := re.fullmatch(pattern, term):
+            return found.expand(kind)
+    return term
+
+
 @dataclass(frozen=True)
 class BlockEncoder:
     """Encodes blocks of some families.
@@ -63,19 +80,25 @@ class BlockEncoder:
     Attributes:
         standards: family -> of the logarithms of its config vector and totals, so that networks can learn from them.
         known: family -> the known devices' surrogates, the same devices for each family.
+        kinds: of work that occur.
     """
 
     standards: Mapping[str, Standard]
     known: Mapping[str, tuple[Regressor, ...]]
+    kinds: tuple[str, ...]
 
     @classmethod
     def of(cls, configs: Mapping[str, Sequence[BlockConfig]], known: Mapping[str, tuple[Regressor, ...]]) -> Self:
         """The encoder of families, standardised by these configs of each."""
-        shapes = {family: _shapes(Features.of(members)) for family, members in configs.items()}
-        return cls({family: Standard.of(values).of_length_one(values) for family, values in shapes.items()}, known)
+        features = {family: Features.of(members) for family, members in configs.items()}
+        shapes = {family: _shapes(found) for family, found in features.items()}
+        standards = {family: Standard.of(values).of_length_one(values) for family, values in shapes.items()}
+        kinds = {kind_of_work(term) for found in features.values() for term in found.term_names}
+        return cls(standards, known, tuple(sorted(kinds)))
 
     def encode(self, configs: Sequence[BlockConfig]) -> Encodings:
-        """Encodings of configs, with the groups `family`, `vec`, `physical` (work) and `known` (milliseconds)."""
+        """Encodings of configs, with the groups `family`, `vec`, `physical` (work), `terms` (its kinds) and `known`
+        (milliseconds)."""
         families = np.array([config.family for config in configs])
         tables: dict[str, Array] = {}
         widths = [len(standard.mean) for standard in self.standards.values()]
@@ -92,15 +115,27 @@ class BlockEncoder:
                 "family": np.tile(np.eye(len(widths))[number], (len(own), 1)),
                 "vec": shapes,
                 "physical": work(features),
+                "terms": self._terms(features),
                 "known": np.column_stack([regressor.predict(own) for regressor in self.known[family]]),
             }
             for name, values in found.items():
                 tables.setdefault(name, np.zeros((len(configs), values.shape[1])))[members] = values
         return Encodings(*join(**tables))
 
+    def _terms(self, features: Features) -> Array:
+        """Amounts of each kind of work, and bytes in all."""
+        places = {kind: place for place, kind in enumerate(self.kinds)}
+        amounts = np.zeros((len(features.terms), len(places) + 1))
+        for term, amount in zip(features.term_names, features.terms.T, strict=True):
+            # What no block of the pool has, no device was asked about.
+            if (place := places.get(kind_of_work(term))) is not None:
+                amounts[:, place] += amount
+        amounts[:, -1] = features.totals[:, TOTALS.index("bytes")]
+        return amounts
+
     def of_family(self, family: str) -> BlockEncoder:
         """One that encodes blocks of this family only, in the same columns."""
-        return BlockEncoder(self.standards, {family: self.known[family]})
+        return BlockEncoder(self.standards, {family: self.known[family]}, self.kinds)
 
     def to_files(self) -> dict[str, bytes]:
         """As named files of plain data."""
@@ -111,7 +146,7 @@ class BlockEncoder:
             for part in ("mean", "scale")
         }
         files = {
-            _ENCODER: to_json({"families": list(self.standards), "known": names}),
+            _ENCODER: to_json({"families": list(self.standards), "known": names, "kinds": list(self.kinds)}),
             _STANDARDS: arrays_to_bytes(standards),
         }
         for family, known in self.known.items():
@@ -122,8 +157,14 @@ class BlockEncoder:
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
-        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
+        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else.
+
+        Raises:
+            FitError: an earlier blsm made them.
+        """
         data, arrays = json.loads(files[_ENCODER]), arrays_from_bytes(files[_STANDARDS])
+        if "kinds" not in data:
+            raise FitError("an earlier blsm encoded its blocks: run `blsm transfer` again")
         standards = {
             family: Standard(arrays[f"mean_{number}"], arrays[f"scale_{number}"])
             for number, family in enumerate(data["families"])
@@ -135,7 +176,7 @@ class BlockEncoder:
             )
             for family, names in data["known"].items()
         }
-        return cls(standards, known)
+        return cls(standards, known, tuple(data["kinds"]))
 
 
 def under(files: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.transfer.base import Method, Predictor, arrays_from_bytes, arrays_to_bytes
 from blsm.transfer.linear_sum import LinearSpace, LinearSum
-from blsm.transfer.log_sum import LogSum, LogSumSpace
+from blsm.transfer.log_sums import LogSums, LogSumsSpace
 from blsm.transfer.pool import DevicePool, check_encodings
 from blsm.transfer.ridge import KnownLatencies
 
@@ -28,7 +28,7 @@ class BlockPriorPredictor(Predictor):
 
     name: ClassVar[str] = "block_prior"
 
-    def __init__(self, width: int, known: KnownLatencies, fitted: LinearSum | LogSum, least_ms: float) -> None:
+    def __init__(self, width: int, known: KnownLatencies, fitted: LinearSum | LogSums, least_ms: float) -> None:
         self.width = width
         self._known = known
         self._fitted = fitted
@@ -49,14 +49,14 @@ class BlockPriorPredictor(Predictor):
 
     def to_files(self) -> dict[str, bytes]:
         arrays = {"width": np.array(self.width), "least_ms": np.array(self._least_ms)}
-        relative = {"relative": np.array(isinstance(self._fitted, LogSum))}
+        relative = {"relative": np.array(isinstance(self._fitted, LogSums))}
         parts = {**self._known.to_arrays(), **self._fitted.to_arrays()}
         return {_FILE: arrays_to_bytes({**arrays, **relative, **parts})}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         arrays = arrays_from_bytes(files[_FILE])
-        fitted = (LogSum if arrays["relative"] else LinearSum).from_arrays(arrays)
+        fitted = (LogSums if arrays["relative"] else LinearSum).from_arrays(arrays)
         return cls(int(arrays["width"]), KnownLatencies.from_arrays(arrays), fitted, float(arrays["least_ms"]))
 
 
@@ -73,24 +73,29 @@ class BlockPrior(Method):
     least_samples: ClassVar[int] = 3
     joint: ClassVar[bool] = True
     _known: KnownLatencies
-    _space: LinearSpace | LogSumSpace
+    _space: LinearSpace | LogSumsSpace
 
     def _fit(self, pool: DevicePool) -> None:
         self._known = KnownLatencies.fit(pool)
-        self._space = (LogSumSpace if pool.wide else LinearSpace).of(pool, self._known.predict(pool.encodings))
+        self._space = (LogSumsSpace if pool.wide else LinearSpace).of(pool, self._known.predict(pool.encodings))
 
     def _adapt(self, encodings: Array, latencies_ms: Array) -> BlockPriorPredictor:
         fitted = self._space.fit(encodings, self._known.predict(encodings), latencies_ms, self.seed)
         return BlockPriorPredictor(self.width, self._known, fitted, _LEAST * float(latencies_ms.min()))
 
     def _references(self, pool: DevicePool, count: int) -> Array:
-        candidates = np.random.default_rng(self.seed).permutation(len(pool))[: max(_CANDIDATES, count)]
-        encodings = pool.encodings[candidates]
-        return candidates[self._space.references(encodings, self._known.predict(encodings), count)]
+        random, families = np.random.default_rng(self.seed), pool.families()
+        most = max(_CANDIDATES // len(families), count)
+        candidates = [random.permutation(rows)[:most] for rows in families]
+        kinds = np.repeat(np.arange(len(families)), [len(rows) for rows in candidates])
+        rows = np.concatenate(candidates)
+        encodings = pool.encodings[rows]
+        chosen: Array = rows[self._space.references(encodings, self._known.predict(encodings), count, kinds)]
+        return chosen
 
     def to_files(self) -> dict[str, bytes]:
         header = {"seed": np.array(self.seed), "width": np.array(self.width)}
-        relative = {"relative": np.array(isinstance(self._space, LogSumSpace))}
+        relative = {"relative": np.array(isinstance(self._space, LogSumsSpace))}
         return {_FILE: arrays_to_bytes({**header, **relative, **self._known.to_arrays(), **self._space.to_arrays()})}
 
     @classmethod
@@ -98,5 +103,5 @@ class BlockPrior(Method):
         arrays = arrays_from_bytes(files[_FILE])
         method = cls(seed=int(arrays["seed"]))
         method.width, method._known = int(arrays["width"]), KnownLatencies.from_arrays(arrays)
-        method._space = (LogSumSpace if arrays["relative"] else LinearSpace).from_arrays(arrays)
+        method._space = (LogSumsSpace if arrays["relative"] else LinearSpace).from_arrays(arrays)
         return method

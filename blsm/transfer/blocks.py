@@ -123,14 +123,11 @@ class BlockTransfer:
         return cls(configs, encoder, pool, method.fit(pool))
 
     def references(self, count: int) -> list[BlockConfig]:
-        """The blocks of each family to measure on a new device; all there are if that is fewer."""
-        chosen: list[BlockConfig] = []
-        start = 0
-        for members in self.configs.values():
-            rows = np.arange(start, start := start + len(members))
-            picked = self.method.references(self.pool.of_rows(rows), min(count, len(members)))
-            chosen += [members[row] for row in picked]
-        return chosen
+        """The blocks of each family to measure on a new device, family after family; all there are if that is fewer."""
+        members = [config for family in self.configs.values() for config in family]
+        rows = self.method.references(self.pool, min(count, len(members)))
+        chosen = [members[row] for row in rows]
+        return [config for family in self.configs for config in chosen if config.family == family]
 
     def adapt(self, measured: Measured) -> dict[str, BlockSurrogate]:
         """The surrogates of a new device; scores and metrics come from predicting a fifth of the samples from the rest.

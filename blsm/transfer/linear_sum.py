@@ -43,11 +43,11 @@ class LinearSpace:
         tables = unfitted._tables(pool.encodings, known_ms)
         return cls(unfitted.groups, tuple(Standard.of(table).of_length_one(table) for table in tables))
 
-    def references(self, encodings: Array, known_ms: Array, count: int) -> Array:
-        """Rows to measure."""
+    def references(self, encodings: Array, known_ms: Array, count: int, kinds: Array | None = None) -> Array:
+        """Rows to measure, so many of each kind."""
         varying = [table for table in self.features(encodings, known_ms) if table.any()]
         covariance = sum((table @ table.T / len(varying) for table in varying), np.ones((len(encodings),) * 2))
-        return d_optimal(covariance, count, _DESIGN_NOISE)
+        return d_optimal(covariance, count, _DESIGN_NOISE, kinds)
 
     def features(self, encodings: Array, known_ms: Array) -> list[Array]:
         """The tables, standardised."""

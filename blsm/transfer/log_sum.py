@@ -1,6 +1,6 @@
 """Regression of latencies over orders of magnitude: the logarithm of a sum of positive parts, and what it leaves.
 
-The parts are what the known devices take, and physical costs. A device is a weight for each of them.
+The parts are costs, or what the known devices take and costs. A device is a weight for each of them.
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ from typing import Self
 import numpy as np
 
 from blsm._types import Array
-from blsm.errors import FitError
 from blsm.transfer.design import a_optimal
 from blsm.transfer.pool import DevicePool
 from blsm.transfer.ridge import Standard
+from blsm.transfer.weights import Weights, log_sum
 
-#: Deviation of the logarithm of a weight, and of a factor that all of them have in common.
-_WEIGHT, _FACTOR = 4.5, 4.0
-#: What the sum leaves, variances of log latency: an offset of a family, something that goes with how the known devices
-#: differ, and something that is alike for blocks whose work is of like kinds and amount.
-_OFFSET, _RATIO, _MIX = 0.002, 0.005, 0.04
+#: What the sum leaves, variances of log latency: an offset of a family, something that goes with what the known devices
+#: leave, and something that is alike for blocks whose work is of like kinds and amount.
+_OFFSET, _RATIO, _MIX = 0.002, 0.015, 0.01
 #: Variance of the errors, likewise.
-_NOISE = 0.006
+_NOISE = 0.005
 #: Distances at which blocks are alike no more: of square roots of shares of work, and of standardised amounts.
 _SHARES_APART, _AMOUNTS_APART = 0.45, 2.0
-#: Steps of the search for the most probable weights, and when it ends: by so little more probable.
-_STEPS, _ENOUGH = 30, 1e-6
 #: An amount of nothing, in any unit.
 _NOTHING = 1e-200
 
@@ -39,7 +35,7 @@ class Inputs:
     Attributes:
         parts: logarithms, shape (n, parts).
         families: one-hot, shape (n, families).
-        ratios: how the known devices differ; a row has a squared length of about 1.
+        ratios: what the known devices leave; a row has a squared length of about 1.
         mixes: what kinds of work there are, and how much of it.
     """
 
@@ -66,112 +62,119 @@ class Inputs:
 class LogSumSpace:
     """The parts of a pool, and what is known of their weights beforehand.
 
-    Beforehand, the known devices together make up the latency, and so do the costs, each an equal share of it.
-
     Attributes:
         costs, families: columns of the encoding.
-        ratios: standard of the logarithms of known latencies over their geometric mean.
-        amounts: standard of the logarithm of that mean.
-        start: logarithms of the parts' weights beforehand, shape (parts,).
+        weights: of the parts: the known devices, if they are parts, and the costs.
+        ratios: standard of what the known devices leave.
+        amounts: standard of the logarithm of the geometric mean of the known devices.
     """
 
     costs: Array
     families: Array
+    weights: Weights
     ratios: Standard
     amounts: Standard
-    start: Array
 
     @classmethod
-    def of(cls, pool: DevicePool, known_ms: Array) -> Self:
-        """The space of a pool whose known devices take `known_ms`, shape (n, devices)."""
-        costs = pool.columns("physical")
-        amounts = pool.encodings[:, costs]
-        positive = (amounts >= 0).all(axis=0) & (amounts > 0).any(axis=0)
-        costs, amounts = costs[positive], amounts[:, positive]
-        mean_ms = np.exp(_log_mean(known_ms)[:, 0])
-        equal = [-np.log(len(costs) * np.median(amount[amount > 0] / mean_ms[amount > 0])) for amount in amounts.T]
-        ratios = Standard.of(_log_ratios(known_ms)).of_length_one(_log_ratios(known_ms))
-        devices = known_ms.shape[1]
-        start = np.concatenate([np.full(devices, -np.log(devices)), equal])
-        return cls(costs, pool.columns("family"), ratios, Standard.of(_log_mean(known_ms)), start)
+    def of_known(cls, pool: DevicePool, known_ms: Array) -> Self:
+        """Parts are the known devices, which take `known_ms`, shape (n, devices), and the costs of a pool.
 
-    def inputs(self, encodings: Array, known_ms: Array) -> Inputs:
-        """What the regression reads."""
-        parts = np.log(np.maximum(np.hstack([known_ms, encodings[:, self.costs]]), _NOTHING))
+        Beforehand, the known devices together make up the latency, and so do the costs, each an equal share of it.
+        """
+        costs = _positive(pool, "physical")
+        devices = known_ms.shape[1]
+        start = np.concatenate([np.full(devices, -np.log(devices)), _equal_shares(pool.encodings[:, costs], known_ms)])
+        return cls._standardised(pool, known_ms, costs, Weights.unknown(start))
+
+    @classmethod
+    def of_costs(cls, pool: DevicePool, known_ms: Array) -> Self | None:
+        """Parts are the costs alone, as finely divided as the pool has them, and the known devices say what their
+        weights are like; None if it has none."""
+        costs = _positive(pool, "terms")
+        costs = costs if len(costs) else _positive(pool, "physical")
+        if not len(costs):
+            return None
+        amounts = pool.encodings[:, costs]
+        weights = Weights.learned(_log(amounts), np.log(known_ms), _equal_shares(amounts, known_ms))
+        return cls._standardised(pool, known_ms, costs, weights)
+
+    @classmethod
+    def _standardised(cls, pool: DevicePool, known_ms: Array, costs: Array, weights: Weights) -> Self:
+        as_is = Standard(np.zeros(known_ms.shape[1]), np.ones(known_ms.shape[1]))
+        amounts = Standard.of(_log_mean(known_ms))
+        left = cls(costs, pool.columns("family"), weights, as_is, amounts)._left(pool.encodings, known_ms)
+        # Not standardised each: a known device that leaves more of its own tells more.
+        ratios = Standard(left.mean(axis=0), np.ones(left.shape[1])).of_length_one(left)
+        return cls(costs, pool.columns("family"), weights, ratios, amounts)
+
+    def _left(self, encodings: Array, known_ms: Array) -> Array:
+        """What the known devices leave: of their own sums, or of their mean if there are none, shape (n, devices)."""
+        if not len(self.weights.devices):
+            return np.log(known_ms) - _log_mean(known_ms)
+        costs = _log(encodings[:, self.costs])
+        left: Array = np.log(known_ms) - np.column_stack([log_sum(costs, row)[0] for row in self.weights.devices])
+        return left
+
+    def inputs(self, encodings: Array, known_ms: Array, kinship: Array | None = None) -> Inputs:
+        """What the regression reads, of a device that resembles the known ones so much, shares; alike by default."""
+        costs = _log(encodings[:, self.costs])
+        takes_known = len(self.weights.mean) > len(self.costs)
+        parts = np.hstack([np.log(known_ms), costs]) if takes_known else costs
         families = encodings[:, self.families] if len(self.families) else np.ones((len(encodings), 1))
         # The distance of square roots of shares is Hellinger's, of distributions.
-        work, beforehand = parts[:, known_ms.shape[1] :], self.start[known_ms.shape[1] :]
-        shares = _log_sum(work, beforehand)[1] if len(beforehand) else work
+        beforehand = self.weights.mean[len(self.weights.mean) - len(self.costs) :]
+        shares = log_sum(costs, beforehand)[1] if len(beforehand) else costs
         mixes = np.hstack([np.sqrt(shares) / _SHARES_APART, self.amounts(_log_mean(known_ms)) / _AMOUNTS_APART])
-        return Inputs(parts, families, self.ratios(_log_ratios(known_ms)), mixes)
+        ratios = self.ratios(self._left(encodings, known_ms))
+        if kinship is not None:
+            ratios = ratios * np.sqrt(len(kinship) * kinship)
+        return Inputs(parts, families, ratios, mixes)
 
-    @property
-    def weights_covariance(self) -> Array:
-        """Prior covariance of the logarithms of the weights."""
-        return _WEIGHT**2 * np.eye(len(self.start)) + _FACTOR**2
-
-    def references(self, encodings: Array, known_ms: Array, count: int) -> Array:
-        """Rows to measure."""
+    def references(self, encodings: Array, known_ms: Array, count: int, kinds: Array | None = None) -> Array:
+        """Rows to measure: so many of each kind, those that together tell most of all."""
         inputs = self.inputs(encodings, known_ms)
-        _, shares = _log_sum(inputs.parts, self.start)
-        covariance = shares @ self.weights_covariance @ shares.T + inputs.residual_covariance(inputs)
-        return a_optimal(covariance, count, _NOISE)
+        _, shares = log_sum(inputs.parts, self.weights.mean)
+        covariance = shares @ self.weights.covariance @ shares.T + inputs.residual_covariance(inputs)
+        return a_optimal(covariance, count, _NOISE, kinds)
 
-    def fit(self, encodings: Array, known_ms: Array, latencies_ms: Array, seed: int = 0) -> LogSum:
-        """The most probable weights after samples, by Gauss-Newton steps; what is left is a Gaussian process.
+    def fit(self, encodings: Array, known_ms: Array, latencies_ms: Array) -> LogSum:
+        """The most probable weights after samples; what is left is a Gaussian process.
 
         Args:
             encodings: of the samples.
             known_ms: what the known devices take for them, shape (samples, devices).
             latencies_ms: of the samples.
-            seed: there is nothing random in it.
         """
-        inputs, target = self.inputs(encodings, known_ms), np.log(latencies_ms)
+        kinship = _kinship(known_ms, latencies_ms)
+        inputs, target = self.inputs(encodings, known_ms, kinship), np.log(latencies_ms)
         residual = inputs.residual_covariance(inputs) + _NOISE * np.eye(len(target))
-        precision, covariance = np.linalg.inv(residual), self.weights_covariance
-        weight_precision = np.linalg.inv(covariance)
-
-        def improbability(weights: Array) -> float:
-            left, moved = target - _log_sum(inputs.parts, weights)[0], weights - self.start
-            return float(left @ precision @ left + moved @ weight_precision @ moved)
-
-        weights = self.start + np.median(target - _log_sum(inputs.parts, self.start)[0])
-        now = improbability(weights)
-        for _ in range(_STEPS):
-            middle, shares = _log_sum(inputs.parts, weights)
-            gain = np.linalg.solve(shares @ covariance @ shares.T + residual, shares @ covariance)
-            step = self.start + (target - middle + shares @ (weights - self.start)) @ gain - weights
-            length = 1.0
-            while (then := improbability(weights + length * step)) > now and length > 1e-3:
-                length /= 2
-            if then > now - _ENOUGH:
-                break
-            weights, now = weights + length * step, then
-        middle, shares = _log_sum(inputs.parts, weights)
-        root = np.linalg.inv(np.linalg.cholesky(shares @ covariance @ shares.T + residual))
-        return LogSum(self, weights, encodings, known_ms, precision @ (target - middle), root)
+        precision, prior = np.linalg.inv(residual), self.weights.like(kinship)
+        weights = prior.most_probable(inputs.parts, target, precision)
+        middle, shares = log_sum(inputs.parts, weights)
+        root = np.linalg.inv(np.linalg.cholesky(shares @ prior.covariance @ shares.T + residual))
+        return LogSum(self, weights, kinship, encodings, known_ms, precision @ (target - middle), root)
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        names = ("costs", "families", "start")
         standards = {"ratio": self.ratios, "amount": self.amounts}
         return {
-            **{name: np.asarray(getattr(self, name)) for name in names},
+            "costs": self.costs,
+            "families": self.families,
+            **{f"weight_{name}": getattr(self.weights, name) for name in _WEIGHTS},
             **{f"{name}_mean": standard.mean for name, standard in standards.items()},
             **{f"{name}_scale": standard.scale for name, standard in standards.items()},
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
-        """Inverse of `to_arrays`; raises KeyError for anything else.
-
-        Raises:
-            FitError: an earlier blsm made them, whose regression was another one.
-        """
-        if "shapes" in arrays:
-            raise FitError("its block_prior is that of an earlier blsm: run `blsm transfer` again")
+        """Inverse of `to_arrays`; raises KeyError for anything else."""
+        weights = Weights(*(arrays[f"weight_{name}"] for name in _WEIGHTS))
         ratios, amounts = (Standard(arrays[f"{name}_mean"], arrays[f"{name}_scale"]) for name in ("ratio", "amount"))
-        return cls(arrays["costs"], arrays["families"], ratios, amounts, arrays["start"])
+        return cls(arrays["costs"], arrays["families"], weights, ratios, amounts)
+
+
+_WEIGHTS = ("mean", "covariance", "devices")
+_SAMPLES = ("weights", "kinship", "encodings", "known_ms", "dual", "root")
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ class LogSum:
     Attributes:
         space: of the pool.
         weights: logarithms, the most probable ones, shape (parts,).
+        kinship: how much it resembles the known devices, shares, shape (devices,).
         encodings, known_ms: of the samples.
         dual: precision of what the sums leave, times it, shape (samples,).
         root: inverse of the Cholesky factor of the samples' covariance.
@@ -188,60 +192,65 @@ class LogSum:
 
     space: LogSumSpace
     weights: Array
+    kinship: Array
     encodings: Array
     known_ms: Array
     dual: Array
     root: Array
 
-    def predict(self, encodings: Array, known_ms: Array) -> Array:
-        """Milliseconds, shape (n,)."""
-        inputs, samples = self._inputs(encodings, known_ms)
-        middle, _ = _log_sum(inputs.parts, self.weights)
-        latencies_ms: Array = np.exp(middle + inputs.residual_covariance(samples) @ self.dual)
-        return latencies_ms
-
-    def intervals(self, encodings: Array, known_ms: Array, deviations: float) -> tuple[Array, Array]:
-        """So many standard deviations below and above, milliseconds, each of shape (n,)."""
-        inputs, samples = self._inputs(encodings, known_ms)
-        shares, of_samples = (_log_sum(rows.parts, self.weights)[1] for rows in (inputs, samples))
-        weighted = shares @ self.space.weights_covariance
+    def predict(self, encodings: Array, known_ms: Array) -> tuple[Array, Array]:
+        """Logarithms of milliseconds, and their variances as measured, each of shape (n,)."""
+        inputs = self.space.inputs(encodings, known_ms, self.kinship)
+        samples = self.space.inputs(self.encodings, self.known_ms, self.kinship)
+        middle, shares = log_sum(inputs.parts, self.weights)
+        _, of_samples = log_sum(samples.parts, self.weights)
+        left = inputs.residual_covariance(samples)
+        weighted = shares @ self.space.weights.like(self.kinship).covariance
         before = (weighted * shares).sum(axis=1) + inputs.residual_variance()
-        explained = (weighted @ of_samples.T + inputs.residual_covariance(samples)) @ self.root.T
+        explained = (weighted @ of_samples.T + left) @ self.root.T
         variance = np.maximum(before - np.square(explained).sum(axis=1), 0.0) + _NOISE
-        factor = np.exp(deviations * np.sqrt(variance))
-        middle_ms = self.predict(encodings, known_ms)
-        return middle_ms / factor, middle_ms * factor
-
-    def _inputs(self, encodings: Array, known_ms: Array) -> tuple[Inputs, Inputs]:
-        return self.space.inputs(encodings, known_ms), self.space.inputs(self.encodings, self.known_ms)
+        return middle + left @ self.dual, variance
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        names = ("weights", "encodings", "known_ms", "dual", "root")
-        return {**self.space.to_arrays(), **{f"sample_{name}": getattr(self, name) for name in names}}
+        return {**self.space.to_arrays(), **{f"sample_{name}": getattr(self, name) for name in _SAMPLES}}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Inverse of `to_arrays`; raises KeyError for anything else."""
-        names = ("weights", "encodings", "known_ms", "dual", "root")
-        return cls(LogSumSpace.from_arrays(arrays), *(arrays[f"sample_{name}"] for name in names))
+        return cls(LogSumSpace.from_arrays(arrays), *(arrays[f"sample_{name}"] for name in _SAMPLES))
 
 
-def _log_sum(parts: Array, weights: Array) -> tuple[Array, Array]:
-    """The logarithm of the weighted sum of parts, shape (n,), and each part's share of it, shape (n, parts)."""
-    weighted = parts + weights
-    largest = weighted.max(axis=1, keepdims=True)
-    shares = np.exp(weighted - largest)
-    total = shares.sum(axis=1, keepdims=True)
-    return (largest + np.log(total))[:, 0], shares / total
+def _positive(pool: DevicePool, group: str) -> Array:
+    """The columns of a group that can be parts of a sum."""
+    columns = pool.columns(group)
+    amounts = pool.encodings[:, columns]
+    found: Array = columns[(amounts >= 0).all(axis=0) & (amounts > 0).any(axis=0)]
+    return found
+
+
+def _equal_shares(amounts: Array, known_ms: Array) -> Array:
+    """Weights by which each of the amounts makes up an equal share of what the known devices take."""
+    mean_ms = np.exp(_log_mean(known_ms)[:, 0])
+    usual = [np.median(amount[amount > 0] / mean_ms[amount > 0]) for amount in amounts.T]
+    weights: Array = -np.log(len(usual) * np.array(usual))
+    return weights
+
+
+def _kinship(known_ms: Array, latencies_ms: Array) -> Array:
+    """How much a device resembles each known one, shares: the less their ratio varies, the more; shape (devices,)."""
+    variance = np.var(np.log(latencies_ms)[:, None] - np.log(known_ms), axis=0)
+    closeness = 1 / (variance + _NOISE)
+    shares: Array = closeness / closeness.sum()
+    return shares
+
+
+def _log(amounts: Array) -> Array:
+    logarithms: Array = np.log(np.maximum(amounts, _NOTHING))
+    return logarithms
 
 
 def _log_mean(known_ms: Array) -> Array:
     """The logarithm of the geometric mean of the known devices, shape (n, 1)."""
     mean: Array = np.log(known_ms).mean(axis=1, keepdims=True)
     return mean
-
-
-def _log_ratios(known_ms: Array) -> Array:
-    ratios: Array = np.log(known_ms) - _log_mean(known_ms)
-    return ratios

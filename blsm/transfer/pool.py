@@ -44,9 +44,9 @@ class DevicePool:
         encodings: one architecture (or block) a row, finite, float64, shape (n, d).
         latencies_ms: device -> latencies in milliseconds, positive, shape (n,); NaN where it was not measured.
         groups: name -> columns of the encoding. Methods look for `vec` (flat or one-hot), `physical` (costs that are
-            the same on every device: MACs, bytes, parameters, kernels), `family` (one-hot, of blocks of several
-            families), `known` (what the known devices take) and `zcp` (zero-cost proxies), and take what there is;
-            without any, all columns are `vec`.
+            the same on every device: MACs, bytes, parameters, kernels), `terms` (likewise, more finely divided),
+            `family` (one-hot, of blocks of several families), `known` (what the known devices take) and `zcp`
+            (zero-cost proxies), and take what there is; without any, all columns are `vec`.
         graph: the encoding as a graph, if it is one.
 
     Raises:
@@ -112,6 +112,14 @@ class DevicePool:
             return np.arange(self.encodings.shape[1])
         found = [np.arange(self.groups[name].start, self.groups[name].stop) for name in groups if name in self.groups]
         return np.concatenate(found) if found else np.empty(0, int)
+
+    def families(self) -> list[Array]:
+        """The rows of each family that occurs; all of them are one if the encoding has no group `family`."""
+        columns = self.columns("family")
+        if not len(columns):
+            return [np.arange(len(self))]
+        found = [np.flatnonzero(self.encodings[:, column]) for column in columns]
+        return [rows for rows in found if len(rows)]
 
     def of_rows(self, rows: Array) -> DevicePool:
         """The pool of some of its rows."""

@@ -9,9 +9,10 @@ import pytest
 
 import blsm
 from blsm._types import Array
+from blsm.errors import FitError
 from blsm.features import Features
 from blsm.surrogates import Regressor
-from blsm.transfer.block_encoder import _WORK, BlockEncoder, _columns, work
+from blsm.transfer.block_encoder import _WORK, BlockEncoder, _columns, kind_of_work, work
 
 CONFIGS = {name: blsm.block_family(name).sample(40, seed=0) for name in ("mbconv", "res_v1", "conv", "head", "rescale")}
 
@@ -61,6 +62,48 @@ def test_work_is_the_sum_over_operators() -> None:
     terms = dict(zip(features.term_names, features.terms.T, strict=True))
     spatial = sum(terms[name] for name in terms if name.endswith(".kxk.macs_1x16"))
     np.testing.assert_allclose(found["other convolutions"], spatial)
+
+
+@pytest.mark.parametrize(
+    ("term", "kind"),
+    [
+        ("expand.1x1.macs_6x16", "1x1.macs_6x16"),
+        ("first.array.work", "array.work"),
+        ("second_3.direct.macs", "conv_3.direct.macs"),
+        ("depthwise_conv_5s2.macs", "depthwise_conv_5.macs"),
+        ("depthwise_conv_7.crowded_rows", "depthwise_conv.crowded_rows"),
+        ("bytes_beyond_512k", "bytes_beyond_512k"),
+    ],
+)
+def test_kinds_of_work_have_no_roles(term: str, kind: str) -> None:
+    assert kind_of_work(term) == kind
+
+
+def test_kinds_of_work_are_sums_over_roles_in_the_same_columns_for_all() -> None:
+    for configs in CONFIGS.values():
+        features = Features.of(configs)
+        encodings = ENCODER.encode(configs)
+        found = dict(zip(ENCODER.kinds, encodings.values[:, encodings.groups["terms"]].T, strict=False))
+        for kind in ("1x1.macs_6x16", "array.work", "operators"):
+            columns = [place for place, term in enumerate(features.term_names) if kind_of_work(term) == kind]
+            np.testing.assert_allclose(found[kind], features.terms[:, columns].sum(axis=1))
+        # One block says of itself what it says among others.
+        np.testing.assert_array_equal(ENCODER.encode(configs[:1]).values[0], encodings.values[0])
+
+
+def test_what_no_block_of_the_pool_does_is_not_encoded() -> None:
+    configs = blsm.block_family("mbconv").sample(40, seed=0)
+    plain = [config for config in configs if not config.se_ratio]
+    encoder = BlockEncoder.of({"mbconv": plain}, {"mbconv": (Parameters(1.0),)})
+    assert "global_pool.pixels" not in encoder.kinds
+    assert encoder.encode(configs).values.shape[1] == encoder.encode(plain).values.shape[1]
+
+
+def test_an_earlier_encoder_is_refused() -> None:
+    empty = BlockEncoder(ENCODER.standards, {}, ENCODER.kinds).to_files()
+    assert BlockEncoder.from_files(empty).kinds == ENCODER.kinds
+    with pytest.raises(FitError, match="run `blsm transfer` again"):
+        BlockEncoder.from_files({**empty, "encoder.json": b'{"families": [], "known": {}}'})
 
 
 def test_families_have_columns_of_their_own_and_work_in_common() -> None:

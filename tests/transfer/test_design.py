@@ -10,7 +10,7 @@ import pytest
 from blsm._types import Array
 from blsm.transfer.design import a_optimal, d_optimal
 
-Design = Callable[[Array, int, float], Array]
+Design = Callable[..., Array]
 BOTH = pytest.mark.parametrize("design", [d_optimal, a_optimal])
 
 
@@ -47,3 +47,19 @@ def test_a_better_design_leaves_less_variance_than_chance(design: Design) -> Non
 
     by_chance = [left(random.permutation(60)[:8]) for _ in range(20)]
     assert left(design(covariance, 8, 0.1)) < np.mean(by_chance)
+
+
+@BOTH
+def test_so_many_of_each_kind_are_chosen_or_all_there_are(design: Design) -> None:
+    features = np.random.default_rng(0).normal(size=(40, 6))
+    kinds = np.repeat([3, 7, 9], [30, 8, 2])
+    rows = design(features @ features.T, 5, 0.1, kinds)
+    assert len(set(rows.tolist())) == len(rows) == 12
+    assert {kind: int((kinds[rows] == kind).sum()) for kind in (3, 7, 9)} == {3: 5, 7: 5, 9: 2}
+
+
+def test_a_kind_is_not_asked_for_what_another_one_told() -> None:
+    # The rows of one kind are those of the other: what is chosen of the first is not chosen again.
+    features = np.vstack([np.eye(4), np.eye(4)])
+    rows = a_optimal(features @ features.T, 2, 1e-3, np.repeat([0, 1], 4))
+    assert sorted((rows % 4).tolist()) == [0, 1, 2, 3]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from blsm._types import Array
-from blsm.errors import FitError
 from blsm.transfer import DevicePool
 from blsm.transfer.encodings import join
 from blsm.transfer.log_sum import LogSum, LogSumSpace
@@ -26,15 +25,20 @@ def _device(*weights: float) -> Array:
 
 
 KNOWN = np.column_stack([_device(1.0, 0.1), _device(0.1, 0.05), _device(0.01, 1.0)])
-ENCODINGS, GROUPS = join(vec=SHAPES, physical=COSTS)
-SPACE = LogSumSpace.of(DevicePool(ENCODINGS, {f"d{n}": column for n, column in enumerate(KNOWN.T)}, GROUPS), KNOWN)
 
 
-def _fit(latencies_ms: Array, rows: Array) -> LogSum:
-    return SPACE.fit(ENCODINGS[rows], KNOWN[rows], latencies_ms[rows])
+def _pool(**more: Array) -> DevicePool:
+    encodings, groups = join(vec=SHAPES, **more)
+    return DevicePool(encodings, {f"d{n}": column for n, column in enumerate(KNOWN.T)}, groups)
 
 
-@pytest.mark.parametrize(
+POOL = _pool(physical=COSTS)
+ENCODINGS = POOL.encodings
+OF_KNOWN = LogSumSpace.of_known(POOL, KNOWN)
+OF_COSTS = LogSumSpace.of_costs(POOL, KNOWN)
+assert OF_COSTS is not None
+BOTH = pytest.mark.parametrize("space", [OF_KNOWN, OF_COSTS], ids=["known and costs", "costs"])
+NEW = pytest.mark.parametrize(
     "new_ms",
     [
         pytest.param(3 * KNOWN[:, 0], id="a known device at another clock"),
@@ -43,38 +47,71 @@ def _fit(latencies_ms: Array, rows: Array) -> LogSum:
         pytest.param(_device(0.001, 20.0), id="kernels alone, slower than on all others"),
     ],
 )
-def test_ten_samples_weigh_the_parts(new_ms: Array) -> None:
-    rows = SPACE.references(ENCODINGS, KNOWN, 10)
+
+
+def _fit(space: LogSumSpace, latencies_ms: Array, rows: Array) -> LogSum:
+    return space.fit(ENCODINGS[rows], KNOWN[rows], latencies_ms[rows])
+
+
+def _predict_ms(fitted: LogSum) -> Array:
+    latencies_ms: Array = np.exp(fitted.predict(ENCODINGS, KNOWN)[0])
+    return latencies_ms
+
+
+@BOTH
+@NEW
+def test_ten_samples_weigh_the_parts(space: LogSumSpace, new_ms: Array) -> None:
+    rows = space.references(ENCODINGS, KNOWN, 10)
     assert len(set(rows.tolist())) == 10
-    error = np.abs(_fit(new_ms, rows).predict(ENCODINGS, KNOWN) / new_ms - 1)
+    error = np.abs(_predict_ms(_fit(space, new_ms, rows)) / new_ms - 1)
     assert np.mean(error <= 0.1) > 0.8
 
 
-def test_what_no_sum_explains_is_learned_from_like_work() -> None:
+@BOTH
+def test_what_no_sum_explains_is_learned_from_like_work(space: LogSumSpace) -> None:
     # Blocks of much work are half as slow again as any sum says.
     new_ms = _device(0.3, 0.1) * np.where(SHAPES[:, 0] > 0, 1.5, 1.0)
-    rows = np.arange(60)
-    fitted = _fit(new_ms, rows)
-    unexplained = np.exp(np.log(new_ms[60:]).std())
-    error = fitted.predict(ENCODINGS[60:], KNOWN[60:]) / new_ms[60:]
-    assert np.log(error).std() < 0.1 < np.log(unexplained)
+    error = _predict_ms(_fit(space, new_ms, np.arange(60)))[60:] / new_ms[60:]
+    assert np.log(error).std() < 0.1
 
 
-def test_intervals_hold_what_was_measured_and_shrink_with_samples() -> None:
+def test_what_known_devices_leave_tells_what_their_kin_does() -> None:
+    # Every other block takes twice as long on the third device, whatever there is to do, and on the new one.
+    odd = np.where(np.arange(COUNT) % 2, 2.0, 1.0)
+    known = KNOWN * np.column_stack([np.ones(COUNT), np.ones(COUNT), odd])
+    space = LogSumSpace.of_costs(POOL, known)
+    assert space is not None
+    new_ms, rows = 2 * known[:, 2], np.arange(20)
+    fitted = space.fit(ENCODINGS[rows], known[rows], new_ms[rows])
+    assert fitted.kinship.argmax() == 2
+    predicted_ms = np.exp(fitted.predict(ENCODINGS, known)[0])
+    assert np.median(np.abs(predicted_ms / new_ms - 1)) < 0.05
+
+
+@BOTH
+def test_variances_are_those_of_measurements_and_shrink_with_samples(space: LogSumSpace) -> None:
     new_ms = _device(0.2, 0.3) * np.exp(0.05 * np.random.default_rng(1).normal(size=COUNT))
-    widths = []
+    means = []
     for count in (4, 40):
-        low_ms, high_ms = _fit(new_ms, np.arange(count)).intervals(ENCODINGS, KNOWN, 1.645)
-        assert ((low_ms <= new_ms) & (new_ms <= high_ms)).mean() > 0.8
-        widths.append(np.mean(np.log(high_ms / low_ms)))
-    assert widths[1] < widths[0]
+        middle, variance = _fit(space, new_ms, np.arange(count)).predict(ENCODINGS, KNOWN)
+        assert (np.abs(np.log(new_ms) - middle) <= 1.645 * np.sqrt(variance)).mean() > 0.8
+        means.append(variance.mean())
+    assert means[1] < means[0]
+
+
+def test_costs_are_as_fine_as_the_pool_has_them() -> None:
+    fine = _pool(physical=COSTS.sum(axis=1, keepdims=True), terms=COSTS)
+    space = LogSumSpace.of_costs(fine, KNOWN)
+    assert space is not None
+    assert len(space.costs) == 2  # the column that is always 0 is no part
+    assert len(LogSumSpace.of_known(fine, KNOWN).costs) == 1
+    assert LogSumSpace.of_costs(_pool(), KNOWN) is None
 
 
 def test_families_share_the_weights_and_what_like_work_leaves_but_no_offsets() -> None:
     families = np.repeat(np.eye(2), COUNT // 2, axis=0)
-    encodings, groups = join(family=families, vec=SHAPES, physical=COSTS)
-    pool = DevicePool(encodings, {f"d{n}": column for n, column in enumerate(KNOWN.T)}, groups)
-    space = LogSumSpace.of(pool, KNOWN)
+    pool = _pool(family=families, physical=COSTS)
+    space, encodings = LogSumSpace.of_known(pool, KNOWN), pool.encodings
     one, other = space.inputs(encodings[:2], KNOWN[:2]), space.inputs(encodings[-2:], KNOWN[-2:])
     same = replace(one, families=other.families)
     assert (one.residual_covariance(one) > one.residual_covariance(same)).all()
@@ -83,19 +120,20 @@ def test_families_share_the_weights_and_what_like_work_leaves_but_no_offsets() -
     # Samples of one family alone say what the other takes.
     new_ms = _device(0.3, 0.001)
     fitted = space.fit(encodings[:10], KNOWN[:10], new_ms[:10])
-    assert np.median(np.abs(fitted.predict(encodings[100:], KNOWN[100:]) / new_ms[100:] - 1)) < 0.1
+    predicted_ms = np.exp(fitted.predict(encodings[100:], KNOWN[100:])[0])
+    assert np.median(np.abs(predicted_ms / new_ms[100:] - 1)) < 0.1
 
 
-def test_it_survives_arrays() -> None:
-    fitted = _fit(3 * KNOWN[:, 0], np.arange(8))
+def test_so_many_of_each_kind_are_measured() -> None:
+    kinds = np.repeat([0, 1], [COUNT - 3, 3])
+    rows = OF_KNOWN.references(ENCODINGS, KNOWN, 5, kinds)
+    assert np.bincount(kinds[rows]).tolist() == [5, 3]
+
+
+@BOTH
+def test_it_survives_arrays(space: LogSumSpace) -> None:
+    fitted = _fit(space, 3 * KNOWN[:, 0], np.arange(8))
     again = LogSum.from_arrays(fitted.to_arrays())
     np.testing.assert_array_equal(again.predict(ENCODINGS, KNOWN), fitted.predict(ENCODINGS, KNOWN))
-    space = LogSumSpace.from_arrays(SPACE.to_arrays())
-    np.testing.assert_array_equal(space.references(ENCODINGS, KNOWN, 5), SPACE.references(ENCODINGS, KNOWN, 5))
-
-
-def test_what_an_earlier_blsm_made_is_refused() -> None:
-    arrays = SPACE.to_arrays()
-    np.testing.assert_array_equal(LogSumSpace.from_arrays(arrays).start, SPACE.start)
-    with pytest.raises(FitError, match="run `blsm transfer` again"):
-        LogSumSpace.from_arrays({**arrays, "shapes": np.arange(2)})
+    loaded = LogSumSpace.from_arrays(space.to_arrays())
+    np.testing.assert_array_equal(loaded.references(ENCODINGS, KNOWN, 5), space.references(ENCODINGS, KNOWN, 5))

@@ -217,6 +217,15 @@ def test_intervals_hold_what_is_measured_and_shrink_with_samples() -> None:
     assert widths[1] < widths[0]
 
 
+@pytest.mark.parametrize("make", [KnownDevices, BlockPrior])
+def test_of_a_pool_of_families_so_many_of_each_are_measured(make: type[Method]) -> None:
+    families = np.eye(2)[np.repeat([0, 1], [len(POOL) - 3, 3])]
+    values, groups = join(family=families, vec=POOL.encodings)
+    rows = make(seed=0).fit(DevicePool(values, POOL.latencies_ms, groups)).references
+    pool = DevicePool(values, POOL.latencies_ms, groups)
+    assert np.bincount(families[rows(pool, 5)].argmax(axis=1)).tolist() == [5, 3]
+
+
 def test_samples_are_spread_over_what_is_uncertain() -> None:
     # Ninety of a kind and ten that differ from them, each in its own way: few of the kind say all there is.
     vectors = np.vstack([np.tile([1.0] + 10 * [0.0], (90, 1)), np.eye(11)[1:]])

@@ -60,6 +60,14 @@ def test_devices_measured_on_disjoint_architectures_are_refused() -> None:
         DevicePool(ENCODINGS, {"a": first, "b": first[::-1]})
 
 
+def test_rows_of_each_family_that_occurs() -> None:
+    encodings = np.eye(3)[[0, 2, 0, 2, 2]]
+    devices = {name: np.arange(1.0, 6.0) for name in ("a", "b")}
+    families = DevicePool(encodings, devices, {"family": slice(0, 3)}).families()
+    assert [rows.tolist() for rows in families] == [[0, 2], [1, 3, 4]]
+    assert [rows.tolist() for rows in DevicePool(encodings, devices).families()] == [[0, 1, 2, 3, 4]]
+
+
 def test_groups_outside_the_encoding_are_refused() -> None:
     with pytest.raises(DomainError, match="group 'vec'"):
         DevicePool(ENCODINGS, {"a": ONES, "b": ONES}, {"vec": slice(0, 3)})
