@@ -308,11 +308,16 @@ class LatencyModel:
     def _deviation(self, parts: Sequence[_Cached]) -> float:
         additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
         strays = ADDITIVITY_DEVIATION if additivity is None else max(additivity.deviation, _LEAST_DEVIATION)
-        total = variance = 0.0
+        total = variance = together_ms = 0.0
         for block, deviation_ms in parts:
             total += block.latency_ms
-            variance += deviation_ms * deviation_ms
-        # Errors of different blocks are independent; how far the network strays from the sum of its blocks is not.
+            if self.surrogates[block.config.family].regressor.errs_alike:
+                together_ms += deviation_ms
+            else:
+                variance += deviation_ms * deviation_ms
+        variance += together_ms * together_ms
+        # Errors of different blocks are independent, unless their regressor says otherwise; how far the network strays
+        # from the sum of its blocks is not.
         return math.sqrt(variance + (strays * total) ** 2) / (self.dispatch_ms + total)
 
     def _network_quantile(self, level: float) -> float:

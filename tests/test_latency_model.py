@@ -37,6 +37,20 @@ def test_sums_of_blocks_are_near_the_truth(fake_model: blsm.LatencyModel) -> Non
     assert np.median(np.abs(predicted / truth - 1)) < 0.05
 
 
+def test_errors_that_go_together_do_not_cancel_out(
+    fake_model: blsm.LatencyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = blsm.block_family("mbconv").sample(1, seed=0)[0]
+    # Far from the sum of its blocks no network strays here: their own errors decide.
+    sure = dataclasses.replace(fake_model, additivity=Additivity({"isolated": Sums(20, 1.0, 1.0, 1.0, 0.0, 1.0)}))
+    wide = {name: dataclasses.replace(surrogate, scores=(0.1, 0.2, 0.3)) for name, surrogate in sure.surrogates.items()}
+    apart, alike = (dataclasses.replace(sure, surrogates=wide) for _ in range(2))
+    alone = apart.deviation([block])
+    assert apart.deviation(16 * [block]) < 0.5 * alone
+    monkeypatch.setattr(type(wide["mbconv"].regressor), "errs_alike", True)
+    assert alike.deviation(16 * [block]) == pytest.approx(alone, rel=0.1)
+
+
 def test_joined_blocks_add_what_their_surrogate_says(
     fake_model: blsm.LatencyModel, joined: dict[str, JoinedSurrogate]
 ) -> None:

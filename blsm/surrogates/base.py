@@ -27,6 +27,7 @@ class Regressor(ABC):
         name: as in `blsm fit --regressor NAME`.
         default_features: what it sees unless told otherwise.
         chatty: whether native code that fits it writes to standard error.
+        errs_alike: whether its errors on different blocks go together, so that they do not cancel out in a network.
         features: what it sees, one of `FEATURES`.
         term_names: the cost terms it needs; None before it is fitted means all.
         hint_names: likewise the hints.
@@ -41,6 +42,7 @@ class Regressor(ABC):
     name: ClassVar[str]
     default_features: ClassVar[str] = "costs"
     chatty: ClassVar[bool] = False
+    errs_alike: ClassVar[bool] = False
     features: str = "costs"
     term_names: tuple[str, ...] | None = None
     hint_names: tuple[str, ...] | None = None

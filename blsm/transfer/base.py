@@ -104,6 +104,17 @@ class Predictor(Stored):
         """
         return self._predict(check_encodings(encodings, self.width))
 
+    def log_deviations(self, encodings: Array) -> Array | None:
+        """Standard deviations of the logarithms of what will be measured, shape (n,); None if the method has no idea.
+
+        Args:
+            encodings: shape (n, width), encoded like the pool.
+
+        Raises:
+            DomainError: they have another width or are not finite.
+        """
+        return None
+
     @abstractmethod
     def _predict(self, encodings: Array) -> Array:
         """Predicts from encodings that were checked."""

@@ -47,6 +47,11 @@ class BlockPriorPredictor(Predictor):
         low_ms, high_ms = self._fitted.intervals(encodings, self._known.predict(encodings), _Z)
         return np.maximum(low_ms, 0.0), np.maximum(high_ms, self._least_ms)
 
+    def log_deviations(self, encodings: Array) -> Array:
+        _, high_ms = self.intervals(encodings)
+        deviations: Array = np.log(high_ms / self.predict(encodings)) / _Z
+        return deviations
+
     def to_files(self) -> dict[str, bytes]:
         arrays = {"width": np.array(self.width), "least_ms": np.array(self._least_ms)}
         relative = {"relative": np.array(isinstance(self._fitted, LogSums))}

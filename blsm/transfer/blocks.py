@@ -17,7 +17,7 @@ from blsm.blocks import BlockConfig
 from blsm.errors import FingerprintError, FitError
 from blsm.features import Features
 from blsm.fitting import LEAST_PROFILES, split
-from blsm.intervals import log_errors
+from blsm.intervals import log_errors, normal_scores
 from blsm.latency_model import BlockSurrogate, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import Fingerprint, ProfileStore, digest, latencies
@@ -30,6 +30,8 @@ from blsm.transfer.pool import DevicePool
 
 #: Parts of the samples that are predicted from the others, for the interval and the figures.
 _FOLDS = 5
+#: Blocks of the pool, from the best to the least known, and errors of each, that stand for the errors of all.
+_BLOCKS, _ERRORS = 20, 25
 
 #: Block -> latency in milliseconds.
 Measured = Mapping[BlockConfig, float]
@@ -44,6 +46,8 @@ class Transferred(Regressor):
     """A regressor that `blsm transfer` made: a predictor of few-shot transfer on encoded blocks."""
 
     name: ClassVar[str] = "transferred"
+    # Few samples weigh the same work wrongly for all blocks.
+    errs_alike: ClassVar[bool] = True
     _encoder: BlockEncoder
     _predictor: Predictor
     _method: str
@@ -130,7 +134,11 @@ class BlockTransfer:
         return [config for family in self.configs for config in chosen if config.family == family]
 
     def adapt(self, measured: Measured) -> dict[str, BlockSurrogate]:
-        """The surrogates of a new device; scores and metrics come from predicting a fifth of the samples from the rest.
+        """The surrogates of a new device. Metrics come from predicting a fifth of the samples from the rest.
+
+        Where the method says how far it may be off, the scores are such errors of the blocks of the pool, larger if the
+        samples were further off; else they are the errors of the samples, which are larger than those of most blocks,
+        because what tells most is measured.
 
         Args:
             measured: block -> milliseconds on the new device, of all the families.
@@ -148,21 +156,35 @@ class BlockTransfer:
                     f"{count}: ask for more with --samples"
                 )
         encodings = self.encoder.encode(configs).values
-        predicted_ms = np.empty(len(configs))
+        predicted_ms, deviations = np.empty(len(configs)), np.empty(len(configs))
         for part in _parts(families, least):
             rest = np.setdiff1d(np.arange(len(configs)), part)
-            predicted_ms[part] = self.method.adapt(encodings[rest], latency_ms[rest]).predict(encodings[part])
+            predictor = self.method.adapt(encodings[rest], latency_ms[rest])
+            predicted_ms[part] = predictor.predict(encodings[part])
+            own = predictor.log_deviations(encodings[part])
+            deviations[part] = math.nan if own is None else own
+        off = float(np.sqrt(np.mean(np.square(np.log(latency_ms / predicted_ms) / deviations))))
         predictor = self.method.adapt(encodings, latency_ms)
-        return {
-            family: BlockSurrogate(
+        surrogates: dict[str, BlockSurrogate] = {}
+        start = 0
+        for family, members in self.configs.items():
+            of_pool = self.pool.encodings[start : (start := start + len(members))]
+            own = predictor.log_deviations(of_pool)
+            samples = families == family
+            surrogates[family] = BlockSurrogate(
                 Transferred.of(self.encoder.of_family(family), predictor, self.method.name),
-                profiled_domain(self.configs[family]),
-                log_errors(predicted_ms[families == family], latency_ms[families == family]),
-                Agreement.of(predicted_ms[families == family], latency_ms[families == family]).to_json(),
+                profiled_domain(members),
+                log_errors(predicted_ms[samples], latency_ms[samples]) if own is None else _scores(max(off, 1.0) * own),
+                Agreement.of(predicted_ms[samples], latency_ms[samples]).to_json(),
                 frozenset(digest((config,)) for config in configs if config.family == family),
             )
-            for family in self.configs
-        }
+        return surrogates
+
+
+def _scores(deviations: Array) -> tuple[float, ...]:
+    """What scores of blocks are about, whose log latencies deviate so much."""
+    usual = np.quantile(deviations, (np.arange(_BLOCKS) + 0.5) / _BLOCKS)
+    return tuple(sorted(score for deviation in usual.tolist() for score in normal_scores(deviation, _ERRORS)))
 
 
 def learned_together(pools: BlockPools, method: type[Method]) -> Iterator[BlockPools]:

@@ -48,8 +48,25 @@ def test_ten_blocks_make_a_surrogate_of_a_new_device(learned: BlockTransfer) -> 
     predicted_ms, truth_ms = surrogate.regressor.predict(unseen), np.array(list(_measured(NEW, unseen).values()))
     assert np.mean(np.abs(predicted_ms / truth_ms - 1) <= 0.1) > 0.8
     assert surrogate.metrics["count"] == 10
-    assert len(surrogate.scores) == 10
     assert len(surrogate.fitted) == 10
+    assert surrogate.regressor.errs_alike
+
+
+def test_intervals_are_those_of_the_blocks_not_of_the_samples() -> None:
+    # A device with a tenth of noise: what is measured of it because it tells most is predicted worst from the rest.
+    pool = {name: _measured(device, CONFIGS[:90]) for name, device in DEVICES.items()}
+    noise = np.exp(0.1 * np.random.default_rng(0).normal(size=len(CONFIGS)))
+    noisy_ms = {config: _latency_ms(config, NEW) * factor for config, factor in zip(CONFIGS, noise, strict=True)}
+    margins = {}
+    for name in ("block_prior", "from_scratch"):
+        learned = _learn({"mbconv": pool}, transfer_method(name)(seed=0))
+        samples = learned.references(10)
+        surrogate = learned.adapt({config: noisy_ms[config] for config in samples})["mbconv"]
+        unseen = [config for config in CONFIGS if config not in samples]
+        error = np.abs(np.log(surrogate.regressor.predict(unseen) / np.array([noisy_ms[config] for config in unseen])))
+        margins[name] = surrogate.margin(0.9, in_domain=True)
+        assert (error <= margins[name]).mean() >= 0.8
+    assert margins["block_prior"] < margins["from_scratch"]
 
 
 def test_families_learned_together_know_more_of_the_new_device() -> None:
