@@ -25,7 +25,7 @@ from blsm.surrogates import regressor_class
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 4
+SCHEMA = 5
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
@@ -165,11 +165,23 @@ def _from_schema_3(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
     """Schema 3 knew constants only in the leaves of trees, which trees without `lines.json` still have."""
 
 
+def _from_schema_4(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 4 knew one kind of trees in a joined surrogate, not the mean of several."""
+    for family, names in manifest["joined"].items():
+        start = f"{_JOINED}/{family}/"
+        data = json.loads(members[f"{start}joined.json"])
+        members[f"{start}joined.json"] = json.dumps(data | {"corrects_isolated": [data["corrects_isolated"]]}).encode()
+        trees = [name for name in names if name != "joined.json"]
+        members |= {f"{start}trees_0.{name}": members[start + name] for name in trees}
+        manifest["joined"][family] = ["joined.json", *(f"trees_0.{name}" for name in trees)]
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
 _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_1,
     _from_schema_2,
     _from_schema_3,
+    _from_schema_4,
 )
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import blsm
@@ -12,6 +14,7 @@ from blsm import bundle
 from blsm.errors import BundleError
 from blsm.hypermodels import sample_networks
 from blsm.surrogates.joined import JoinedSurrogate
+from blsm.testing import fake_latency_ms
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -41,7 +44,7 @@ def test_the_same_model_gives_the_same_bytes(fake_bundle: Path, tmp_path: Path) 
     assert (tmp_path / "again.blsm").read_bytes() == fake_bundle.read_bytes()
 
 
-@pytest.mark.parametrize(("schema", "scores"), [(1, ()), (2, (0.5, 1.0)), (3, (0.5, 1.0))])
+@pytest.mark.parametrize(("schema", "scores"), [(1, ()), (2, (0.5, 1.0)), (3, (0.5, 1.0)), (4, (0.5, 1.0))])
 def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: tuple[float, ...]) -> None:
     expected = json.loads((ASSETS / f"schema_{schema}.json").read_text())
     model = blsm.load(ASSETS / f"schema_{schema}.blsm")
@@ -51,7 +54,13 @@ def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: t
     assert estimate.latency_ms == pytest.approx(expected["latency_ms"], rel=1e-12)
     assert estimate.low_ms < estimate.latency_ms < estimate.high_ms
     assert model.network_scores == scores
-    assert model.joined == {}
+    assert model.joined.keys() == ({"mbconv"} if "joined_ms" in expected else set())
+    if model.joined:
+        networks = sample_networks(8, seed=1, families=["mbconv"])
+        pairs = [pair for network in networks for pair in pairwise(network) if pair[1].family == "mbconv"][:5]
+        isolated_ms = np.array([fake_latency_ms([after]) for _, after in pairs])
+        predicted_ms = model.joined["mbconv"].predict(pairs, isolated_ms)
+        assert predicted_ms.tolist() == pytest.approx(expected["joined_ms"], rel=1e-12)
 
 
 def test_joined_surrogates_are_kept(

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
+from itertools import combinations, product
 from typing import Self
 
 import numpy as np
@@ -76,16 +76,17 @@ class JoinedSurrogate:
     """Predicts what blocks of one family add to a network where they follow another block.
 
     Boosted trees that see what those of isolated blocks see, and the ends of the block before. They correct the
-    isolated latency, or a roofline base of their own: held-out pairs choose.
+    isolated latency, or a roofline base of their own, and minimise squared errors or absolute ones: held-out pairs
+    choose those kinds of trees whose mean errs least.
 
     Attributes:
-        trees: the regressor.
+        trees: the regressors; their geometric mean counts.
         scores: |log(measured / predicted)| of held-out pairs, ascending: the conformal scores.
         deviation: root mean square of the error on held-out pairs, as a share of that of what the blocks add.
         count: how many pairs it was fitted on.
     """
 
-    trees: _JoinedTrees
+    trees: tuple[_JoinedTrees, ...]
     scores: tuple[float, ...]
     deviation: float
     count: int
@@ -106,21 +107,24 @@ class JoinedSurrogate:
         ends = end_features([before for before, _ in pairs])
         features = _joined(Features.of([after for _, after in pairs]), ends, isolated_ms)
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
+        kinds = list(product((True, False), _OBJECTIVES))
 
         def fitted(corrects_isolated: bool, objective: str, count: int) -> _JoinedTrees:
             trees = _JoinedTrees("costs", objective, corrects_isolated)
             trees._fit(features[:count], added_ms[:count], round((1 - _HELD_OUT) * count), seed)
             return trees
 
+        apart_ms = {kind: fitted(*kind, kept).added_ms(pairs[kept:], isolated_ms[kept:]) for kind in kinds}
         predicted_ms = {
-            kind: fitted(*kind, kept).added_ms(pairs[kept:], isolated_ms[kept:])
-            for kind in product((True, False), _OBJECTIVES)
+            chosen: _mean([apart_ms[kind] for kind in chosen])
+            for size in range(1, len(kinds) + 1)
+            for chosen in combinations(kinds, size)
         }
         # Of all pairs together: in the sum over a network, the slow ones count.
-        best = min(predicted_ms, key=lambda kind: float(np.abs(predicted_ms[kind] - added_ms[kept:]).sum()))
+        best = min(predicted_ms, key=lambda chosen: float(np.abs(predicted_ms[chosen] - added_ms[kept:]).sum()))
         deviation = np.linalg.norm(predicted_ms[best] - added_ms[kept:]) / np.linalg.norm(added_ms[kept:])
         scores = log_errors(predicted_ms[best], added_ms[kept:])
-        return cls(fitted(*best, len(pairs)), scores, float(deviation), len(pairs))
+        return cls(tuple(fitted(*kind, len(pairs)) for kind in best), scores, float(deviation), len(pairs))
 
     def margin(self, level: float) -> float:
         """Half the width of the interval of the logarithm of what a block adds."""
@@ -133,32 +137,53 @@ class JoinedSurrogate:
             pairs: pairs of blocks, the second ones of the surrogate's family.
             isolated_ms: the predicted latency of each second block alone, shape (len(pairs),).
         """
-        return self.trees.added_ms(pairs, isolated_ms)
+        return _mean([trees.added_ms(pairs, isolated_ms) for trees in self.trees])
 
     def prepare(self, configs: Sequence[BlockConfig], before: Sequence[BlockConfig]) -> None:
         """Looks at blocks and at those that may come before them, for `predict` to know them."""
         if configs:
-            self.trees._own.of(configs)
-            self.trees._ends.of(before)
+            for trees in self.trees:
+                trees._own.of(configs)
+                trees._ends.of(before)
 
     def to_files(self) -> dict[str, bytes]:
         """The fitted state as named files of plain data."""
         data = {
-            "corrects_isolated": self.trees.corrects_isolated,
+            "corrects_isolated": [trees.corrects_isolated for trees in self.trees],
             "scores": self.scores,
             "deviation": self.deviation,
             "count": self.count,
         }
-        return {_FILE: to_json(data), **self.trees.to_files()}
+        files = {
+            f"trees_{number}.{name}": content
+            for number, trees in enumerate(self.trees)
+            for name, content in trees.to_files().items()
+        }
+        return {_FILE: to_json(data), **files}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
         data = json.loads(files[_FILE])
         scores = tuple(map(float, data["scores"]))
-        trees = _JoinedTrees.from_files(files)
-        trees.corrects_isolated = bool(data["corrects_isolated"])
-        return cls(trees, scores, float(data["deviation"]), int(data["count"]))
+        found = []
+        for number, corrects_isolated in enumerate(data["corrects_isolated"]):
+            prefix = f"trees_{number}."
+            own = {name.removeprefix(prefix): file for name, file in files.items() if name.startswith(prefix)}
+            trees = _JoinedTrees.from_files(own)
+            trees.corrects_isolated = bool(corrects_isolated)
+            found.append(trees)
+        if not found:
+            raise ValueError("a joined surrogate without trees")
+        return cls(tuple(found), scores, float(data["deviation"]), int(data["count"]))
+
+
+def _mean(latencies_ms: Sequence[Array]) -> Array:
+    """The geometric mean of predictions of the same pairs."""
+    if len(latencies_ms) == 1:
+        return latencies_ms[0]
+    mean: Array = np.exp(np.mean(np.log(latencies_ms), axis=0))
+    return mean
 
 
 def _table(configs: Sequence[BlockConfig], term_names: Sequence[str] | None, hint_names: Sequence[str]) -> Array:

@@ -29,7 +29,7 @@ def test_a_part_of_the_isolated_latency_is_learned(known: list[Pair]) -> None:
     # What a runtime takes here has nothing to do with the blocks' costs.
     alone_ms = np.exp(np.random.default_rng(0).normal(size=len(known)))
     surrogate = JoinedSurrogate.fit(known, 0.7 * alone_ms, alone_ms, seed=0)
-    assert surrogate.trees.corrects_isolated
+    assert all(trees.corrects_isolated for trees in surrogate.trees)
     unseen = pairs_of(20, seed=2)
     others_ms = np.exp(np.random.default_rng(1).normal(size=len(unseen)))
     np.testing.assert_allclose(surrogate.predict(unseen, others_ms), 0.7 * others_ms, rtol=0.02)
@@ -40,7 +40,7 @@ def test_a_part_of_the_isolated_latency_is_learned(known: list[Pair]) -> None:
 def test_where_the_isolated_latency_tells_nothing_costs_do(known: list[Pair]) -> None:
     noise_ms = np.exp(np.random.default_rng(0).normal(size=len(known)))
     surrogate = JoinedSurrogate.fit(known, isolated_ms(known), noise_ms, seed=0)
-    assert not surrogate.trees.corrects_isolated
+    assert not any(trees.corrects_isolated for trees in surrogate.trees)
     unseen = pairs_of(20, seed=2)
     errors = surrogate.predict(unseen, np.ones(len(unseen))) / isolated_ms(unseen) - 1
     assert np.median(np.abs(errors)) < 0.05
@@ -54,6 +54,19 @@ def test_what_depends_on_the_block_before_is_learned(known: list[Pair]) -> None:
     unseen = pairs_of(20, seed=2)
     errors = surrogate.predict(unseen, isolated_ms(unseen)) / added_ms(unseen) - 1
     assert np.median(np.abs(errors)) < 0.05
+
+
+def test_a_mean_of_several_kinds_of_trees_is_kept(known: list[Pair]) -> None:
+    # Half of what blocks take has to do with what they take alone, half with their costs: no kind sees both.
+    alone_ms = isolated_ms(known) * np.exp(0.3 * np.random.default_rng(0).normal(size=len(known)))
+    added_ms = np.sqrt(alone_ms * isolated_ms(known))
+    surrogate = JoinedSurrogate.fit(known, added_ms, alone_ms, seed=0)
+    assert len(surrogate.trees) > 1
+    each_ms = [trees.added_ms(known, alone_ms) for trees in surrogate.trees]
+    predicted_ms = surrogate.predict(known, alone_ms)
+    np.testing.assert_allclose(predicted_ms, np.exp(np.mean(np.log(each_ms), axis=0)))
+    loaded = JoinedSurrogate.from_files(surrogate.to_files())
+    np.testing.assert_array_equal(loaded.predict(known, alone_ms), predicted_ms)
 
 
 def test_the_same_seed_gives_the_same_surrogate_and_files_keep_it(known: list[Pair]) -> None:
