@@ -106,8 +106,7 @@ def run(options: argparse.Namespace) -> None:
     names = ", ".join(dict.fromkeys(device for measured in pools.values() for device in measured))
     print(
         f"{options.output}: {options.method} of {target.name} from {names} and {report.complete} measured blocks; "
-        "figures of samples predicted from the "
-        "other samples, which is harder than most blocks, because what tells most is measured"
+        "figures of samples predicted from the other samples"
     )
 
 
