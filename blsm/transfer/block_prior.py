@@ -20,6 +20,8 @@ _CANDIDATES = 2000
 _Z = 1.6448536269514722
 #: No prediction is smaller than this share of the fastest sample.
 _LEAST = 0.02
+#: No measurement is surer than this, relative.
+_LEAST_DEVIATION = 1e-3
 _FILE = "block_prior.npz"
 
 
@@ -50,7 +52,7 @@ class BlockPriorPredictor(Predictor):
     def log_deviations(self, encodings: Array) -> Array:
         _, high_ms = self.intervals(encodings)
         deviations: Array = np.log(high_ms / self.predict(encodings)) / _Z
-        return deviations
+        return np.maximum(deviations, _LEAST_DEVIATION)
 
     def to_files(self) -> dict[str, bytes]:
         arrays = {"width": np.array(self.width), "least_ms": np.array(self._least_ms)}
@@ -70,8 +72,9 @@ class BlockPrior(Method):
 
     A device unlike all known ones relies on costs, one like them on them; its samples decide. Where latencies are of
     one order of magnitude, they are a sum of both, and the samples' marginal likelihood says how far to trust each
-    (`linear_sum`). Where they are not, as those of blocks, their logarithm is that of a sum of positive parts
-    (`log_sum`). Samples are chosen one by one where the prior is least certain (optimal design; Fedorov 1972).
+    (`linear_sum`). Where they are not, as those of blocks, their logarithm is the mean of those of two sums of positive
+    parts, with the known devices among the parts or in the prior of their weights (`log_sums`). Samples are chosen one
+    by one where the prior is least certain (optimal design; Fedorov 1972).
     """
 
     name: ClassVar[str] = "block_prior"

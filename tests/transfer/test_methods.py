@@ -226,6 +226,21 @@ def test_of_a_pool_of_families_so_many_of_each_are_measured(make: type[Method]) 
     assert np.bincount(families[rows(pool, 5)].argmax(axis=1)).tolist() == [5, 3]
 
 
+def test_deviations_are_half_the_interval_and_never_nothing() -> None:
+    method = BlockPrior(seed=0).fit(POOL)
+    rows = method.references(POOL, 20)
+    predictor = method.adapt(POOL.encodings[rows], NEW_MS[rows])
+    deviations, (_, high_ms) = predictor.log_deviations(QUERIES.values), predictor.intervals(QUERIES.values)
+    assert deviations is not None
+    assert (deviations > 0).all()
+    wide = deviations > 0.002
+    np.testing.assert_allclose(
+        (predictor.predict(QUERIES.values) * np.exp(1.645 * deviations))[wide], high_ms[wide], rtol=1e-3
+    )
+    baseline = NearestDevice(seed=0).fit(POOL).adapt(POOL.encodings[rows], NEW_MS[rows])
+    assert baseline.log_deviations(QUERIES.values) is None
+
+
 def test_samples_are_spread_over_what_is_uncertain() -> None:
     # Ninety of a kind and ten that differ from them, each in its own way: few of the kind say all there is.
     vectors = np.vstack([np.tile([1.0] + 10 * [0.0], (90, 1)), np.eye(11)[1:]])
