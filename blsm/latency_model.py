@@ -132,6 +132,7 @@ _Link = tuple[BlockConfig | None, BlockConfig]
 class _Cached(NamedTuple):
     block: BlockLatency
     deviation_ms: float
+    errs_alike: bool
 
 
 @dataclass(frozen=True)
@@ -309,9 +310,9 @@ class LatencyModel:
         additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
         strays = ADDITIVITY_DEVIATION if additivity is None else max(additivity.deviation, _LEAST_DEVIATION)
         total = variance = together_ms = 0.0
-        for block, deviation_ms in parts:
+        for block, deviation_ms, errs_alike in parts:
             total += block.latency_ms
-            if self.surrogates[block.config.family].regressor.errs_alike:
+            if errs_alike:
                 together_ms += deviation_ms
             else:
                 variance += deviation_ms * deviation_ms
@@ -404,7 +405,8 @@ class LatencyModel:
         for link, (latency_ms, low_ms, high_ms), inside, deviation_ms in zip(
             new, added, in_domain, (np.array(deviations) * size_ms).tolist(), strict=True
         ):
-            cache[link] = _Cached(BlockLatency(link[1], latency_ms, low_ms, high_ms, inside), deviation_ms)
+            block = BlockLatency(link[1], latency_ms, low_ms, high_ms, inside)
+            cache[link] = _Cached(block, deviation_ms, self._surrogate(link[1].family).regressor.errs_alike)
         return cache
 
     def _spread(self, family: str, is_joined: bool, inside: bool, level: float) -> tuple[float, float]:
