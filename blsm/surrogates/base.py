@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from blsm.operators.costs import check_names
 #: What a regressor may see of a block: its config vector alone, as in the paper, or its analytic costs too.
 FEATURES = ("vector", "costs")
 _INPUTS = "inputs.json"
+_Content = TypeVar("_Content")
 
 
 class Regressor(ABC):
@@ -123,3 +124,8 @@ class Regressor(ABC):
 def to_json(data: Any) -> bytes:
     """JSON text for a file of a bundle."""
     return json.dumps(data, indent=1).encode()
+
+
+def under(files: Mapping[str, _Content], prefix: str) -> dict[str, _Content]:
+    """The files whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}

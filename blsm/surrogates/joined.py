@@ -20,7 +20,7 @@ from blsm.blocks import BlockConfig
 from blsm.features import Features, KnownRows, end_features
 from blsm.intervals import conformal_quantile, log_errors
 from blsm.operators.ends import ENDS
-from blsm.surrogates.base import to_json
+from blsm.surrogates.base import to_json, under
 from blsm.surrogates.boosted_trees import BoostedTrees
 from blsm.surrogates.trees import ABSOLUTE, SQUARES
 
@@ -51,11 +51,17 @@ class _JoinedTrees(BoostedTrees):
             base_ms = np.exp(features.hints[:, features.hint_names.index(_ISOLATED)])
         return base_ms, inputs
 
-    def added_ms(self, pairs: Sequence[Pair], isolated_ms: Array) -> Array:
-        """What the second blocks add, milliseconds, shape (len(pairs),); for the arguments see `JoinedSurrogate`."""
+    def added_ms(self, configs: Sequence[BlockConfig], ends: Array, isolated_ms: Array) -> Array:
+        """What blocks add, milliseconds, shape (n,).
+
+        Args:
+            configs: the blocks.
+            ends: of the blocks before them, see `end_features`.
+            isolated_ms: the latency of each block alone, shape (n,).
+        """
         assert self.term_names is not None
-        own = Features.from_table(self._own.of([after for _, after in pairs]), self.term_names, self._own_hints)
-        return self._predict(_joined(own, self._ends.of([before for before, _ in pairs]), isolated_ms))
+        own = Features.from_table(self._own.of(configs), self.term_names, self._own_hints)
+        return self._predict(_joined(own, ends, isolated_ms))
 
     @property
     def _own_hints(self) -> list[str]:
@@ -65,10 +71,6 @@ class _JoinedTrees(BoostedTrees):
     @cached_property
     def _own(self) -> KnownRows:
         return KnownRows(partial(_table, term_names=self.term_names, hint_names=self._own_hints))
-
-    @cached_property
-    def _ends(self) -> KnownRows:
-        return KnownRows(end_features)
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class JoinedSurrogate:
         """
         order = np.random.default_rng(seed).permutation(len(pairs))
         pairs, added_ms, isolated_ms = [pairs[index] for index in order], added_ms[order], isolated_ms[order]
-        ends = end_features([before for before, _ in pairs])
-        features = _joined(Features.of([after for _, after in pairs]), ends, isolated_ms)
+        configs, ends = [after for _, after in pairs], end_features([before for before, _ in pairs])
+        features = _joined(Features.of(configs), ends, isolated_ms)
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
         kinds = list(product((True, False), _OBJECTIVES))
 
@@ -114,7 +116,8 @@ class JoinedSurrogate:
             trees._fit(features[:count], added_ms[:count], round((1 - _HELD_OUT) * count), seed)
             return trees
 
-        apart_ms = {kind: fitted(*kind, kept).added_ms(pairs[kept:], isolated_ms[kept:]) for kind in kinds}
+        held_out = configs[kept:], ends[kept:], isolated_ms[kept:]
+        apart_ms = {kind: fitted(*kind, kept).added_ms(*held_out) for kind in kinds}
         predicted_ms = {
             chosen: _mean([apart_ms[kind] for kind in chosen])
             for size in range(1, len(kinds) + 1)
@@ -137,14 +140,19 @@ class JoinedSurrogate:
             pairs: pairs of blocks, the second ones of the surrogate's family.
             isolated_ms: the predicted latency of each second block alone, shape (len(pairs),).
         """
-        return _mean([trees.added_ms(pairs, isolated_ms) for trees in self.trees])
+        configs, ends = [after for _, after in pairs], self._ends.of([before for before, _ in pairs])
+        return _mean([trees.added_ms(configs, ends, isolated_ms) for trees in self.trees])
 
     def prepare(self, configs: Sequence[BlockConfig], before: Sequence[BlockConfig]) -> None:
         """Looks at blocks and at those that may come before them, for `predict` to know them."""
         if configs:
+            self._ends.of(before)
             for trees in self.trees:
                 trees._own.of(configs)
-                trees._ends.of(before)
+
+    @cached_property
+    def _ends(self) -> KnownRows:
+        return KnownRows(end_features)
 
     def to_files(self) -> dict[str, bytes]:
         """The fitted state as named files of plain data."""
@@ -168,9 +176,7 @@ class JoinedSurrogate:
         scores = tuple(map(float, data["scores"]))
         found = []
         for number, corrects_isolated in enumerate(data["corrects_isolated"]):
-            prefix = f"trees_{number}."
-            own = {name.removeprefix(prefix): file for name, file in files.items() if name.startswith(prefix)}
-            trees = _JoinedTrees.from_files(own)
+            trees = _JoinedTrees.from_files(under(files, f"trees_{number}."))
             trees.corrects_isolated = bool(corrects_isolated)
             found.append(trees)
         if not found:

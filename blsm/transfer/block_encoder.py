@@ -17,7 +17,7 @@ from blsm.errors import FitError
 from blsm.features import Features
 from blsm.operators.costs import TOTALS
 from blsm.surrogates import Regressor, regressor_class
-from blsm.surrogates.base import to_json
+from blsm.surrogates.base import to_json, under
 from blsm.transfer.base import arrays_from_bytes, arrays_to_bytes
 from blsm.transfer.encodings import Encodings, join
 from blsm.transfer.ridge import Standard
@@ -177,11 +177,6 @@ class BlockEncoder:
             for family, names in data["known"].items()
         }
         return cls(standards, known, tuple(data["kinds"]))
-
-
-def under(files: Mapping[str, bytes], prefix: str) -> dict[str, bytes]:
-    """The files whose names begin with the prefix, without it."""
-    return {name.removeprefix(prefix): content for name, content in files.items() if name.startswith(prefix)}
 
 
 def _shapes(features: Features) -> Array:

@@ -22,10 +22,10 @@ from blsm.latency_model import BlockSurrogate, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import Fingerprint, ProfileStore, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, register_regressor, regressor_class
-from blsm.surrogates.base import to_json
+from blsm.surrogates.base import to_json, under
 from blsm.transfer import transfer_method
 from blsm.transfer.base import Method, Predictor
-from blsm.transfer.block_encoder import BlockEncoder, under
+from blsm.transfer.block_encoder import BlockEncoder
 from blsm.transfer.pool import DevicePool
 
 #: Parts of the samples that are predicted from the others, for the interval and the figures.

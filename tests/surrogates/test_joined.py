@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from blsm.features import end_features
 from blsm.hypermodels import sample_networks
 from blsm.surrogates.joined import JoinedSurrogate, Pair
 from blsm.testing import fake_latency_ms
@@ -62,7 +63,8 @@ def test_a_mean_of_several_kinds_of_trees_is_kept(known: list[Pair]) -> None:
     added_ms = np.sqrt(alone_ms * isolated_ms(known))
     surrogate = JoinedSurrogate.fit(known, added_ms, alone_ms, seed=0)
     assert len(surrogate.trees) > 1
-    each_ms = [trees.added_ms(known, alone_ms) for trees in surrogate.trees]
+    afters, ends = [after for _, after in known], end_features([before for before, _ in known])
+    each_ms = [trees.added_ms(afters, ends, alone_ms) for trees in surrogate.trees]
     predicted_ms = surrogate.predict(known, alone_ms)
     np.testing.assert_allclose(predicted_ms, np.exp(np.mean(np.log(each_ms), axis=0)))
     loaded = JoinedSurrogate.from_files(surrogate.to_files())
