@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -26,6 +27,9 @@ _NOISE = 0.005
 _SHARES_APART, _AMOUNTS_APART = 0.45, 2.0
 #: An amount of nothing, in any unit.
 _NOTHING = 1e-200
+#: What is kept of weights, and of what is known after samples.
+_WEIGHTS = ("mean", "covariance", "devices")
+_SAMPLES = ("weights", "kinship", "encodings", "known_ms", "dual", "root")
 
 
 @dataclass(frozen=True)
@@ -100,20 +104,10 @@ class LogSumSpace:
 
     @classmethod
     def _standardised(cls, pool: DevicePool, known_ms: Array, costs: Array, weights: Weights) -> Self:
-        as_is = Standard(np.zeros(known_ms.shape[1]), np.ones(known_ms.shape[1]))
-        amounts = Standard.of(_log_mean(known_ms))
-        left = cls(costs, pool.columns("family"), weights, as_is, amounts)._left(pool.encodings, known_ms)
+        left = _left(weights, _log(pool.encodings[:, costs]), known_ms)
         # Not standardised each: a known device that leaves more of its own tells more.
         ratios = Standard(left.mean(axis=0), np.ones(left.shape[1])).of_length_one(left)
-        return cls(costs, pool.columns("family"), weights, ratios, amounts)
-
-    def _left(self, encodings: Array, known_ms: Array) -> Array:
-        """What the known devices leave: of their own sums, or of their mean if there are none, shape (n, devices)."""
-        if not len(self.weights.devices):
-            return np.log(known_ms) - _log_mean(known_ms)
-        costs = _log(encodings[:, self.costs])
-        left: Array = np.log(known_ms) - np.column_stack([log_sum(costs, row)[0] for row in self.weights.devices])
-        return left
+        return cls(costs, pool.columns("family"), weights, ratios, Standard.of(_log_mean(known_ms)))
 
     def inputs(self, encodings: Array, known_ms: Array, kinship: Array | None = None) -> Inputs:
         """What the regression reads, of a device that resembles the known ones so much, shares; alike by default."""
@@ -125,7 +119,7 @@ class LogSumSpace:
         beforehand = self.weights.mean[len(self.weights.mean) - len(self.costs) :]
         shares = log_sum(costs, beforehand)[1] if len(beforehand) else costs
         mixes = np.hstack([np.sqrt(shares) / _SHARES_APART, self.amounts(_log_mean(known_ms)) / _AMOUNTS_APART])
-        ratios = self.ratios(self._left(encodings, known_ms))
+        ratios = self.ratios(_left(self.weights, costs, known_ms))
         if kinship is not None:
             ratios = ratios * np.sqrt(len(kinship) * kinship)
         return Inputs(parts, families, ratios, mixes)
@@ -173,10 +167,6 @@ class LogSumSpace:
         return cls(arrays["costs"], arrays["families"], weights, ratios, amounts)
 
 
-_WEIGHTS = ("mean", "covariance", "devices")
-_SAMPLES = ("weights", "kinship", "encodings", "known_ms", "dual", "root")
-
-
 @dataclass(frozen=True)
 class LogSum:
     """What is known of a device after samples.
@@ -198,18 +188,26 @@ class LogSum:
     dual: Array
     root: Array
 
-    def predict(self, encodings: Array, known_ms: Array) -> tuple[Array, Array]:
-        """Logarithms of milliseconds, and their variances as measured, each of shape (n,)."""
+    def predict(self, encodings: Array, known_ms: Array) -> Array:
+        """Logarithms of milliseconds, shape (n,)."""
         inputs = self.space.inputs(encodings, known_ms, self.kinship)
-        samples = self.space.inputs(self.encodings, self.known_ms, self.kinship)
-        middle, shares = log_sum(inputs.parts, self.weights)
-        _, of_samples = log_sum(samples.parts, self.weights)
-        left = inputs.residual_covariance(samples)
+        middle, _ = log_sum(inputs.parts, self.weights)
+        logarithms: Array = middle + inputs.residual_covariance(self._samples) @ self.dual
+        return logarithms
+
+    def variance(self, encodings: Array, known_ms: Array) -> Array:
+        """Variances of the logarithms of what will be measured, shape (n,)."""
+        inputs = self.space.inputs(encodings, known_ms, self.kinship)
+        shares, of_samples = (log_sum(rows.parts, self.weights)[1] for rows in (inputs, self._samples))
         weighted = shares @ self.space.weights.like(self.kinship).covariance
         before = (weighted * shares).sum(axis=1) + inputs.residual_variance()
-        explained = (weighted @ of_samples.T + left) @ self.root.T
-        variance = np.maximum(before - np.square(explained).sum(axis=1), 0.0) + _NOISE
-        return middle + left @ self.dual, variance
+        explained = (weighted @ of_samples.T + inputs.residual_covariance(self._samples)) @ self.root.T
+        variance: Array = np.maximum(before - np.square(explained).sum(axis=1), 0.0) + _NOISE
+        return variance
+
+    @cached_property
+    def _samples(self) -> Inputs:
+        return self.space.inputs(self.encodings, self.known_ms, self.kinship)
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
@@ -235,6 +233,14 @@ def _equal_shares(amounts: Array, known_ms: Array) -> Array:
     usual = [np.median(amount[amount > 0] / mean_ms[amount > 0]) for amount in amounts.T]
     weights: Array = -np.log(len(usual) * np.array(usual))
     return weights
+
+
+def _left(weights: Weights, costs: Array, known_ms: Array) -> Array:
+    """What the known devices leave: of their own sums, or of their mean if there are none, shape (n, devices)."""
+    if not len(weights.devices):
+        return np.log(known_ms) - _log_mean(known_ms)
+    left: Array = np.log(known_ms) - np.column_stack([log_sum(costs, row)[0] for row in weights.devices])
+    return left
 
 
 def _kinship(known_ms: Array, latencies_ms: Array) -> Array:

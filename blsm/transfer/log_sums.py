@@ -10,6 +10,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.errors import FitError
+from blsm.surrogates.base import under
 from blsm.transfer.log_sum import LogSum, LogSumSpace
 from blsm.transfer.pool import DevicePool
 
@@ -60,18 +61,14 @@ class LogSums:
 
     def predict(self, encodings: Array, known_ms: Array) -> Array:
         """Milliseconds, the geometric mean of the sums, shape (n,)."""
-        latency_ms: Array = np.exp(self._predict(encodings, known_ms)[0])
+        latency_ms: Array = np.exp(np.mean([found.predict(encodings, known_ms) for found in self.sums], axis=0))
         return latency_ms
 
     def intervals(self, encodings: Array, known_ms: Array, deviations: float) -> tuple[Array, Array]:
         """So many standard deviations below and above, milliseconds, each of shape (n,)."""
-        middle, variance = self._predict(encodings, known_ms)
-        margin = deviations * np.sqrt(variance)
-        return np.exp(middle - margin), np.exp(middle + margin)
-
-    def _predict(self, encodings: Array, known_ms: Array) -> tuple[Array, Array]:
-        middles, variances = zip(*(found.predict(encodings, known_ms) for found in self.sums), strict=True)
-        return np.mean(middles, axis=0), np.mean(variances, axis=0)
+        variance = np.mean([found.variance(encodings, known_ms) for found in self.sums], axis=0)
+        middle_ms, factor = self.predict(encodings, known_ms), np.exp(deviations * np.sqrt(variance))
+        return middle_ms / factor, middle_ms * factor
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
@@ -95,8 +92,4 @@ def _numbered(each: list[dict[str, Array]]) -> dict[str, Array]:
 def _of_each(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     if "costs" in arrays:
         raise FitError("its block_prior is that of an earlier blsm: run `blsm transfer` again")
-    starts = [f"sum_{number}_" for number in range(int(arrays["sums"]))]
-    return [
-        {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-        for start in starts
-    ]
+    return [under(arrays, f"sum_{number}_") for number in range(int(arrays["sums"]))]

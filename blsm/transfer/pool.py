@@ -121,11 +121,6 @@ class DevicePool:
         found = [np.flatnonzero(self.encodings[:, column]) for column in columns]
         return [rows for rows in found if len(rows)]
 
-    def of_rows(self, rows: Array) -> DevicePool:
-        """The pool of some of its rows."""
-        latencies_ms = {device: values[rows] for device, values in self.latencies_ms.items()}
-        return DevicePool(self.encodings[rows], latencies_ms, self.groups, self.graph)
-
     @classmethod
     def of(cls, encodings: Encodings, latencies_ms: Mapping[str, Array]) -> Self:
         """The pool of encodings made by `blsm.transfer.encodings`."""

@@ -7,6 +7,7 @@ orders of magnitude.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -64,15 +65,16 @@ class Weights:
             log_ms: logarithms of what they take, shape (n, devices).
             mean: of the weights before anything is known, shape (parts,).
         """
-        prior = cls.unknown(mean, _UNTOLD)
+        prior, devices = cls.unknown(mean, _UNTOLD), None
         precision = np.array(1 / _ERROR)
-        starts: list[Array | None] = [None] * log_ms.shape[1]
         for _ in range(_ROUNDS):
-            found = [
-                prior.most_probable(parts, column, precision, start)
-                for column, start in zip(log_ms.T, starts, strict=True)
-            ]
-            devices = np.array(starts := list(found))
+            starts = [None] * log_ms.shape[1] if devices is None else devices
+            devices = np.array(
+                [
+                    prior.most_probable(parts, column, precision, start)
+                    for column, start in zip(log_ms.T, starts, strict=True)
+                ]
+            )
             uncertain = np.mean([prior._posterior_covariance(parts, row, precision) for row in devices], axis=0)
             mean, spread = _moments(devices, np.full(len(devices), 1 / len(devices)))
             prior = cls(mean, _loosened(spread + uncertain), devices)
@@ -98,7 +100,7 @@ class Weights:
             precision: inverse covariance of what the sum leaves, shape (n, n), or () if it is the same for each.
             start: where to begin.
         """
-        inverse = np.linalg.inv(self.covariance)
+        inverse = self._inverse
 
         def improbability(weights: Array) -> float:
             left, moved = target - log_sum(parts, weights)[0], weights - self.mean
@@ -118,9 +120,13 @@ class Weights:
             weights, now = weights + length * step, then
         return weights
 
+    @cached_property
+    def _inverse(self) -> Array:
+        return np.linalg.inv(self.covariance)
+
     def _posterior_covariance(self, parts: Array, weights: Array, precision: Array) -> Array:
         _, shares = log_sum(parts, weights)
-        covariance: Array = np.linalg.inv(shares.T @ _times(precision, shares) + np.linalg.inv(self.covariance))
+        covariance: Array = np.linalg.inv(shares.T @ _times(precision, shares) + self._inverse)
         return covariance
 
 

@@ -54,7 +54,7 @@ def _fit(space: LogSumSpace, latencies_ms: Array, rows: Array) -> LogSum:
 
 
 def _predict_ms(fitted: LogSum) -> Array:
-    latencies_ms: Array = np.exp(fitted.predict(ENCODINGS, KNOWN)[0])
+    latencies_ms: Array = np.exp(fitted.predict(ENCODINGS, KNOWN))
     return latencies_ms
 
 
@@ -84,7 +84,7 @@ def test_what_known_devices_leave_tells_what_their_kin_does() -> None:
     new_ms, rows = 2 * known[:, 2], np.arange(20)
     fitted = space.fit(ENCODINGS[rows], known[rows], new_ms[rows])
     assert fitted.kinship.argmax() == 2
-    predicted_ms = np.exp(fitted.predict(ENCODINGS, known)[0])
+    predicted_ms = np.exp(fitted.predict(ENCODINGS, known))
     assert np.median(np.abs(predicted_ms / new_ms - 1)) < 0.05
 
 
@@ -93,7 +93,8 @@ def test_variances_are_those_of_measurements_and_shrink_with_samples(space: LogS
     new_ms = _device(0.2, 0.3) * np.exp(0.05 * np.random.default_rng(1).normal(size=COUNT))
     means = []
     for count in (4, 40):
-        middle, variance = _fit(space, new_ms, np.arange(count)).predict(ENCODINGS, KNOWN)
+        fitted = _fit(space, new_ms, np.arange(count))
+        middle, variance = fitted.predict(ENCODINGS, KNOWN), fitted.variance(ENCODINGS, KNOWN)
         assert (np.abs(np.log(new_ms) - middle) <= 1.645 * np.sqrt(variance)).mean() > 0.8
         means.append(variance.mean())
     assert means[1] < means[0]
@@ -120,7 +121,7 @@ def test_families_share_the_weights_and_what_like_work_leaves_but_no_offsets() -
     # Samples of one family alone say what the other takes.
     new_ms = _device(0.3, 0.001)
     fitted = space.fit(encodings[:10], KNOWN[:10], new_ms[:10])
-    predicted_ms = np.exp(fitted.predict(encodings[100:], KNOWN[100:])[0])
+    predicted_ms = np.exp(fitted.predict(encodings[100:], KNOWN[100:]))
     assert np.median(np.abs(predicted_ms / new_ms[100:] - 1)) < 0.1
 
 
@@ -135,5 +136,6 @@ def test_it_survives_arrays(space: LogSumSpace) -> None:
     fitted = _fit(space, 3 * KNOWN[:, 0], np.arange(8))
     again = LogSum.from_arrays(fitted.to_arrays())
     np.testing.assert_array_equal(again.predict(ENCODINGS, KNOWN), fitted.predict(ENCODINGS, KNOWN))
+    np.testing.assert_array_equal(again.variance(ENCODINGS, KNOWN), fitted.variance(ENCODINGS, KNOWN))
     loaded = LogSumSpace.from_arrays(space.to_arrays())
     np.testing.assert_array_equal(loaded.references(ENCODINGS, KNOWN, 5), space.references(ENCODINGS, KNOWN, 5))
