@@ -1,14 +1,16 @@
 """Few-shot transfer of block surrogates: each device of a pool in turn is the new one, the others are known.
 
-Spearman correlation and shares within 5 and 10 %, of blocks that the known devices were profiled on but the new one was
-not, and of unseen blocks, a quarter that no device was; and of networks, where the stores hold some, as sums of their
-blocks. Mean of the seeds, which draw the blocks. Fill the stores with `blsm profile`, with the same --block, --samples
-and --seed on every device, e.g. several `asic@accelerator=...`.
+Spearman correlation, shares within 5 and 10 %, and share inside the 90 % interval of methods that say how far they may
+be off, of blocks that the known devices were profiled on but the new one was not, and of unseen blocks, a quarter that
+no device was; and of networks, where the stores hold some, as sums of their blocks. Mean of the seeds, which draw the
+blocks. Fill the stores with `blsm profile`, with the same --block, --samples and --seed on every device, e.g. several
+`asic@accelerator=...`.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +22,17 @@ from common import write_result
 from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.cli.common import print_table
+from blsm.evaluation import compare_networks
+from blsm.intervals import DEFAULT_LEVEL
+from blsm.latency_model import BlockSurrogate, LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, latencies
+from blsm.profiles import DISPATCH_PROBE, Chain, Fingerprint, ProfileStore, latencies
 from blsm.surrogates import Regressor
 from blsm.transfer import transfer_method
 from blsm.transfer.blocks import BlockPools, BlockTransfer, Transferred, known_surrogates, learned_together, read_pool
 
 METHODS = ("nearest_device", "known_devices", "from_scratch", "block_prior")
-FIGURES = ("spearman", "within_5", "within_10")
+FIGURES = ("spearman", "within_5", "within_10", "inside_interval")
 #: One of so many blocks is unseen.
 _UNSEEN = 4
 
@@ -44,8 +49,9 @@ class Networks:
     measured: Mapping[Chain, float]
     dispatch_ms: float
 
-    def judge(self, regressors: Mapping[str, Regressor]) -> Agreement | None:
+    def judge(self, transferred: Adapted) -> dict[str, float] | None:
         """Sums of predicted blocks against networks; None where too few consist of these families."""
+        regressors = transferred.regressors
         chains = [chain for chain in self.measured if all(block.family in regressors for block in chain)]
         if len(chains) < 10:
             return None
@@ -55,7 +61,48 @@ class Networks:
             if members := [block for block in blocks if block.family == family]:
                 added_ms |= zip(members, np.maximum(regressor.predict(members) - self.dispatch_ms, 0.0), strict=True)
         sums_ms = [self.dispatch_ms + sum(added_ms[block] for block in chain) for chain in chains]
-        return Agreement.of(sums_ms, [self.measured[chain] for chain in chains])
+        measured_ms = [self.measured[chain] for chain in chains]
+        inside = None
+        if transferred.surrogates:
+            model = LatencyModel("new", Fingerprint({}), transferred.surrogates, self.dispatch_ms)
+            inside = compare_networks(model, dict(zip(chains, measured_ms, strict=True))).inside
+        return figures_of(sums_ms, measured_ms, inside)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What is known of a new device after samples.
+
+    Attributes:
+        regressors: of each family.
+        surrogates: likewise with intervals; none if the method does not say how far it may be off.
+        sampled: the blocks that were measured.
+        seconds: that adapting took.
+    """
+
+    regressors: Mapping[str, Regressor]
+    surrogates: Mapping[str, BlockSurrogate]
+    sampled: set[BlockConfig]
+    seconds: float
+
+    def judge(self, family: str, measured: Mapping[BlockConfig, float]) -> dict[str, float]:
+        """Predictions of other blocks of a family against what they take."""
+        predicted_ms, measured_ms = self.regressors[family].predict(list(measured)), np.array(list(measured.values()))
+        inside = None
+        if family in self.surrogates:
+            margin = self.surrogates[family].margin(DEFAULT_LEVEL, in_domain=True)
+            inside = float((np.abs(np.log(measured_ms / predicted_ms)) <= margin).mean())
+        return figures_of(predicted_ms, measured_ms, inside)
+
+
+def figures_of(
+    predicted_ms: Sequence[float] | Array, measured_ms: Sequence[float] | Array, inside: float | None
+) -> dict[str, float]:
+    """`FIGURES`, not a number for intervals that there are none of."""
+    found = Agreement.of(predicted_ms, measured_ms).to_json() | {
+        "inside_interval": math.nan if inside is None else inside
+    }
+    return {name: found[name] for name in FIGURES}
 
 
 class Remembered:
@@ -144,7 +191,7 @@ def main() -> None:
         found = measured_by_all(found)
     networks = {} if options.measured else read_networks(options.stores)
     devices = list(dict.fromkeys(device for family in found.values() for device in family))
-    runs: dict[tuple[str, str, str, str], list[Agreement]] = {}
+    runs: dict[tuple[str, str, str, str], list[dict[str, float]]] = {}
     adapting: dict[str, list[float]] = {}
     for seed in range(options.seeds):
         pools, unseen = divide(found, options.most, seed)
@@ -160,20 +207,20 @@ def main() -> None:
             }
         for method in options.methods:
             for new in options.new or devices:
-                regressors, sampled, seconds = adapted(pools, surrogates, method, new, options.samples, seed)
-                adapting.setdefault(method, []).append(seconds)
-                for family, regressor in regressors.items():
-                    others = {block: ms for block, ms in pools[family][new].items() if block not in sampled}
+                found_out = adapted(pools, surrogates, method, new, options.samples, seed)
+                adapting.setdefault(method, []).append(found_out.seconds)
+                for family in found_out.regressors:
+                    others = {block: ms for block, ms in pools[family][new].items() if block not in found_out.sampled}
                     for kind, measured in {"profiled": others, "unseen": unseen[family][new]}.items():
-                        agreement = Agreement.of(regressor.predict(list(measured)), list(measured.values()))
-                        runs.setdefault((method, new, family, kind), []).append(agreement)
-                if new in networks and (whole := networks[new].judge(regressors)) is not None:
+                        runs.setdefault((method, new, family, kind), []).append(found_out.judge(family, measured))
+                if new in networks and (whole := networks[new].judge(found_out)) is not None:
                     runs.setdefault((method, new, "networks", "whole"), []).append(whole)
     rows, figures = [], {}
-    for key, agreements in with_means(runs).items():
-        values = {name: float(np.mean([getattr(found, name) for found in agreements])) for name in FIGURES}
+    for key, judged in with_means(runs).items():
+        values = {name: float(np.mean([found[name] for found in judged])) for name in FIGURES}
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
         figures[" ".join(key)] = values
-        rows.append((*key, *(f"{value:.3f}" for value in values.values())))
+        rows.append((*key, *(f"{values[name]:.3f}" if name in values else "" for name in FIGURES)))
     print_table(rows, ("method", "new device", "family", "blocks", *FIGURES))
     counts = {family: {name: len(blocks) for name, blocks in devices.items()} for family, devices in pools.items()}
     write_result(
@@ -196,8 +243,8 @@ def adapted(
     new: str,
     samples: int,
     seed: int,
-) -> tuple[dict[str, Regressor], set[BlockConfig], float]:
-    """The regressors of a new device, the blocks that were sampled on it, and seconds of adapting."""
+) -> Adapted:
+    """Samples a new device and adapts the method to it."""
     make = transfer_method(method)
     known = {
         family: {device: blocks for device, blocks in devices.items() if device != new}
@@ -206,6 +253,7 @@ def adapted(
     }
     known = {family: devices for family, devices in known.items() if len(devices) > 1}
     regressors: dict[str, Regressor] = {}
+    with_intervals: dict[str, BlockSurrogate] = {}
     sampled: set[BlockConfig] = set()
     seconds = 0.0
     for together in learned_together(known, make):
@@ -219,17 +267,19 @@ def adapted(
         seconds += time.perf_counter() - started
         sampled |= set(chosen)
         regressors |= {family: Transferred.of(transfer.encoder, predictor, method) for family in together}
-    return regressors, sampled, seconds
+        if predictor.log_deviations(encodings) is not None:
+            with_intervals |= transfer.adapt(dict(zip(chosen, latency_ms.tolist(), strict=True)))
+    return Adapted(regressors, with_intervals, sampled, seconds)
 
 
 def with_means(
-    runs: Mapping[tuple[str, str, str, str], list[Agreement]],
-) -> dict[tuple[str, str, str, str], list[Agreement]]:
+    runs: Mapping[tuple[str, str, str, str], list[dict[str, float]]],
+) -> dict[tuple[str, str, str, str], list[dict[str, float]]]:
     """The same, and for each method all devices and families together."""
     found = dict(runs)
-    for (method, _, family, kind), agreements in runs.items():
+    for (method, _, family, kind), judged in runs.items():
         every = "networks" if family == "networks" else "all families"
-        found.setdefault((method, "all devices", every, kind), []).extend(agreements)
+        found.setdefault((method, "all devices", every, kind), []).extend(judged)
     return found
 
 

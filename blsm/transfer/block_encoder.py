@@ -25,6 +25,11 @@ from blsm.transfer.ridge import Standard
 _ENCODER, _STANDARDS = "encoder.json", "standards.npz"
 #: Activations and joins that are code of their own on some devices; all others are alike.
 _FUNCTIONS = ("hard_swish", "swish", "hard_sigmoid", "multiply", "average")
+#: What is no matrix product: an array of multipliers has other units for it.
+_ELEMENTWISE = (
+    r"(?:(?:hard_)?(?:sigmoid|swish)|relu6?|gelu|[es]?elu|leaky_relu|tanh|softmax"
+    r"|add|multiply|average|max|pool|batch_norm|rescale)"
+)
 #: What a block of any family has to do: the cost terms (see `blsm.operators.costs.CostTable`) that are added up. They
 #: are few, because few samples weigh them.
 _WORK = {
@@ -39,7 +44,8 @@ _WORK = {
     "read by convolutions": r".*\.(1x1|kxk)\.input",
     "written": r".*\.(1x1|kxk)\.output",
     # Of an array of multipliers, see `blsm.operators.costs`.
-    **{name: rf".*\.array\.{name}" for name in ("work", "outside", "inside", "ends", "set_ups")},
+    **{name: rf"(?!{_ELEMENTWISE}\.)\w+\.array\.{name}" for name in ("work", "outside", "inside", "ends", "set_ups")},
+    **{f"{name} of functions": rf"{_ELEMENTWISE}\.array\.{name}" for name in ("work", "outside")},
     **{f"the slower of work and data, {balance}": rf".*\.array\.wait_{balance}" for balance in (16, 32, 64)},
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
@@ -47,7 +53,8 @@ _WORK = {
 #: Names of cost terms without the operators' roles and strides: kinds of work, as a device has weights for them.
 _KINDS = (
     (r"\w+_(\d)\.(direct\..*)", r"conv_\1.\2"),
-    (r"\w+\.((1x1|kxk|vector|array)\..*)", r"\1"),
+    (r"\w+\.((1x1|kxk|vector)\..*)", r"\1"),
+    (rf"(?!(?:depthwise_conv|dense|{_ELEMENTWISE})\.)\w+\.(array\..*)", r"\1"),
     (r"(depthwise_conv_\d)s\d(\..*)", r"\1\2"),
     (r"depthwise_conv_\d(\..*)", r"depthwise_conv\1"),
 )
@@ -146,7 +153,9 @@ class BlockEncoder:
             for part in ("mean", "scale")
         }
         files = {
-            _ENCODER: to_json({"families": list(self.standards), "known": names, "kinds": list(self.kinds)}),
+            _ENCODER: to_json(
+                {"families": list(self.standards), "known": names, "work": list(_WORK), "kinds": list(self.kinds)}
+            ),
             _STANDARDS: arrays_to_bytes(standards),
         }
         for family, known in self.known.items():
@@ -163,7 +172,7 @@ class BlockEncoder:
             FitError: an earlier blsm made them.
         """
         data, arrays = json.loads(files[_ENCODER]), arrays_from_bytes(files[_STANDARDS])
-        if "kinds" not in data:
+        if data.get("work") != list(_WORK):
             raise FitError("an earlier blsm encoded its blocks: run `blsm transfer` again")
         standards = {
             family: Standard(arrays[f"mean_{number}"], arrays[f"scale_{number}"])

@@ -62,6 +62,10 @@ def test_work_is_the_sum_over_operators() -> None:
     terms = dict(zip(features.term_names, features.terms.T, strict=True))
     spatial = sum(terms[name] for name in terms if name.endswith(".kxk.macs_1x16"))
     np.testing.assert_allclose(found["other convolutions"], spatial)
+    # What an array adds or applies is no matrix product, and has a weight of its own.
+    roles = {name.split(".")[0] for name in terms if name.endswith(".array.weights")}
+    for kind, names in {"work": roles, "work of functions": {"add"}}.items():
+        np.testing.assert_allclose(found[kind], sum(terms[f"{role}.array.work"] for role in names))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,10 @@ def test_work_is_the_sum_over_operators() -> None:
     [
         ("expand.1x1.macs_6x16", "1x1.macs_6x16"),
         ("first.array.work", "array.work"),
+        ("dense.array.work", "dense.array.work"),
+        ("depthwise_conv.array.ends", "depthwise_conv.array.ends"),
+        ("hard_swish.array.work", "hard_swish.array.work"),
+        ("batch_norm.array.wait_2", "batch_norm.array.wait_2"),
         ("second_3.direct.macs", "conv_3.direct.macs"),
         ("depthwise_conv_5s2.macs", "depthwise_conv_5.macs"),
         ("depthwise_conv_7.crowded_rows", "depthwise_conv.crowded_rows"),
@@ -103,7 +111,7 @@ def test_an_earlier_encoder_is_refused() -> None:
     empty = BlockEncoder(ENCODER.standards, {}, ENCODER.kinds).to_files()
     assert BlockEncoder.from_files(empty).kinds == ENCODER.kinds
     with pytest.raises(FitError, match="run `blsm transfer` again"):
-        BlockEncoder.from_files({**empty, "encoder.json": b'{"families": [], "known": {}}'})
+        BlockEncoder.from_files({**empty, "encoder.json": b'{"families": [], "known": {}, "kinds": []}'})
 
 
 def test_families_have_columns_of_their_own_and_work_in_common() -> None:

@@ -53,20 +53,23 @@ def test_ten_blocks_make_a_surrogate_of_a_new_device(learned: BlockTransfer) -> 
 
 
 def test_intervals_are_those_of_the_blocks_not_of_the_samples() -> None:
-    # A device with a tenth of noise: what is measured of it because it tells most is predicted worst from the rest.
+    # Devices with a tenth of noise: what is measured of one because it tells most is predicted worst from the rest.
     pool = {name: _measured(device, CONFIGS[:90]) for name, device in DEVICES.items()}
-    noise = np.exp(0.1 * np.random.default_rng(0).normal(size=len(CONFIGS)))
-    noisy_ms = {config: _latency_ms(config, NEW) * factor for config, factor in zip(CONFIGS, noise, strict=True)}
+    noises = np.exp(0.1 * np.random.default_rng(0).normal(size=(6, len(CONFIGS))))
+    truth_ms = np.array(list(_measured(NEW, CONFIGS).values()))
     margins = {}
     for name in ("block_prior", "from_scratch"):
         learned = _learn({"mbconv": pool}, transfer_method(name)(seed=0))
         samples = learned.references(10)
-        surrogate = learned.adapt({config: noisy_ms[config] for config in samples})["mbconv"]
-        unseen = [config for config in CONFIGS if config not in samples]
-        error = np.abs(np.log(surrogate.regressor.predict(unseen) / np.array([noisy_ms[config] for config in unseen])))
-        margins[name] = surrogate.margin(0.9, in_domain=True)
-        assert (error <= margins[name]).mean() >= 0.8
-    assert margins["block_prior"] < margins["from_scratch"]
+        margins[name], inside = [], []
+        for noisy_ms in truth_ms * noises:
+            measured = dict(zip(CONFIGS, noisy_ms.tolist(), strict=True))
+            surrogate = learned.adapt({config: measured[config] for config in samples})["mbconv"]
+            margins[name].append(surrogate.margin(0.9, in_domain=True))
+            inside.append(np.abs(np.log(surrogate.regressor.predict(CONFIGS) / noisy_ms)) <= margins[name][-1])
+        others = [config not in samples for config in CONFIGS]
+        assert np.mean(np.array(inside)[:, others]) >= 0.85
+    assert np.mean(margins["block_prior"]) < np.mean(margins["from_scratch"])
 
 
 def test_families_learned_together_know_more_of_the_new_device() -> None:
