@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from operator import attrgetter
@@ -16,11 +16,14 @@ from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
 from blsm.operators import OperatorGraph, trace
-from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, THREAD_COSTS, TOTALS, Columns, CostTable
+from blsm.operators.costs import ARRAY_COSTS, CYCLES, DIRECT_COSTS, THREAD_COSTS, TOTALS, Columns, CostTable
 from blsm.operators.ends import ENDS, ends
+from blsm.operators.ethos import ARRAYS
 
 Derived = TypeVar("Derived")
 
+#: What goes with the cycles of an array: the work of other operators.
+_MOVED = re.compile(r"^(constant|operators|\w+\.bytes)$")
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
 #: Costs of so many configs are kept, some 20 MB.
@@ -75,7 +78,7 @@ class Features:
             return wanted is None or any(costs.search(name) for name in wanted)
 
         # Arrays take most of the time, and a fit may well do without them.
-        wants = want(ARRAY_COSTS), want(DIRECT_COSTS), want(THREAD_COSTS)
+        wants = cycles_on(wanted) if want(ARRAY_COSTS) else None, want(DIRECT_COSTS), want(THREAD_COSTS)
         make = partial(CostTable, arrays=wants[0], direct=wants[1], threads=wants[2])
         # What a fit asks for, it asks for once; several surrogates of a search want the same blocks.
         parts = batch.derive(configs, make) if wanted is None else _recalled(_known_costs(*wants), batch, configs, make)
@@ -116,6 +119,21 @@ class Features:
         table = np.column_stack([self.hints, *hints.values()])
         return replace(self, hints=table, hint_names=(*self.hint_names, *hints))
 
+    def with_cycles_like(self, latency_ms: Array) -> Self:
+        """The features with the cycles of one array only, those that make up latencies best, shape (n,)."""
+        names = cycles_on(self.term_names)
+        if len(names) < 2:
+            return self
+        from scipy.optimize import nnls
+
+        def error(array: str) -> float:
+            wanted = [bool(_MOVED.search(name)) or cycles_on([name]) == (array,) for name in self.term_names]
+            relative = self.terms[:, wanted] / latency_ms[:, None]
+            return float(nnls(relative, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[1])
+
+        kept = min(names, key=error)
+        return self.without([re.compile(rf"\.array\.\w+_{name}$") for name in names if name != kept])
+
     def without(self, patterns: Sequence[re.Pattern[str]]) -> Self:
         """The features without the terms and hints in whose names one of the patterns occurs."""
 
@@ -150,8 +168,17 @@ class _Part(NamedTuple, Generic[Derived]):
         return _Part(self.places, columns, self.rows)
 
 
+def cycles_on(names: Iterable[str] | None) -> tuple[str, ...]:
+    """The arrays whose cycles are among these names of terms and hints; all there are for None."""
+    if names is None:
+        return tuple(ARRAYS)
+    return tuple(dict.fromkeys(found[1] for name in names if (found := CYCLES.search(name))))
+
+
 @lru_cache(maxsize=8)
-def _known_costs(arrays: bool, direct: bool, threads: bool) -> dict[BlockConfig, tuple[CostTable, int]]:
+def _known_costs(
+    arrays: tuple[str, ...] | None, direct: bool, threads: bool
+) -> dict[BlockConfig, tuple[CostTable, int]]:
     """Configs whose costs were asked for lately -> the table that they are in, and the row."""
     return {}
 

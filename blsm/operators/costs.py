@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from blsm.errors import FitError
-from blsm.operators.arrays import ArrayCosts, rounded
+from blsm.operators.arrays import ArrayCosts
+from blsm.operators.ethos import ARRAYS
 from blsm.operators.graph import Operator, OperatorGraph
+from blsm.operators.tiles import TileCosts, rounded
 
 #: Costs count float32; a device of another precision moves a fixed share of it, which a fit absorbs.
 BYTES_PER_ELEMENT = 4
@@ -43,6 +45,8 @@ PROCESSOR_COSTS = re.compile(
 DIRECT_COSTS = re.compile(r"\.direct\.")
 THREAD_COSTS = re.compile(r"\bthreads\.")
 ARRAY_COSTS = re.compile(r"\.array\.")
+#: Of these, those of one array, whose name is the group.
+CYCLES = re.compile(rf"\.array\.\w+_({'|'.join(ARRAYS)})$")
 #: What earlier versions counted under these names is counted no more.
 _RETIRED = re.compile(r"\.(cells|moved|crowded|entry|entry_rows|balance_\d+|(input|output|entry)_beyond_\d+)$")
 
@@ -101,12 +105,19 @@ class CostTable:
 
     Args:
         graph: an operator graph whose shapes and attributes are numbers, or arrays of shape (n,).
-        arrays: include what an array of multipliers makes of it, see `blsm.operators.arrays`.
+        arrays: those of which to include what they make of it, see `blsm.operators.arrays`; none for what bundles of
+            before know of them, see `blsm.operators.tiles`, None for nothing.
         direct: include what direct convolutions make of it.
         threads: include what several threads make of it.
     """
 
-    def __init__(self, graph: OperatorGraph, arrays: bool = True, direct: bool = True, threads: bool = True) -> None:
+    def __init__(
+        self,
+        graph: OperatorGraph,
+        arrays: Iterable[str] | None = tuple(ARRAYS),
+        direct: bool = True,
+        threads: bool = True,
+    ) -> None:
         self._direct, self._threads = direct, threads
         self.terms: Columns = {"constant": 1.0}
         self.hints: Columns = {}
@@ -140,8 +151,9 @@ class CostTable:
         height, width, channels = (1, 1, *graph.output_shape)[-3:]
         values = (total_macs(graph), total_params(graph), total_bytes, height, width, channels)
         self.totals: Columns = dict(zip(TOTALS, values, strict=True))
-        if arrays:
-            costs = ArrayCosts(graph)
+        if arrays is not None:
+            names = tuple(arrays)
+            costs = ArrayCosts(graph, names) if names else TileCosts(graph)
             self.terms |= costs.terms
             self.hints |= costs.hints
 

@@ -72,9 +72,10 @@ class Regressor(ABC):
             validation_ms: their latencies.
             seed: of every random choice.
         """
-        features = Features.of([*train, *validation], self.term_names, self.hint_names)
+        latency_ms = np.concatenate([train_ms, validation_ms])
+        features = Features.of([*train, *validation], self.term_names, self.hint_names).with_cycles_like(latency_ms)
         self.term_names, self.hint_names = features.term_names, features.hint_names
-        self._fit(features, np.concatenate([train_ms, validation_ms]), len(train), seed)
+        self._fit(features, latency_ms, len(train), seed)
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies in milliseconds, float64, shape (len(configs),)."""

@@ -107,7 +107,7 @@ class JoinedSurrogate:
         order = np.random.default_rng(seed).permutation(len(pairs))
         pairs, added_ms, isolated_ms = [pairs[index] for index in order], added_ms[order], isolated_ms[order]
         configs, ends = [after for _, after in pairs], end_features([before for before, _ in pairs])
-        features = _joined(Features.of(configs), ends, isolated_ms)
+        features = _joined(Features.of(configs).with_cycles_like(isolated_ms), ends, isolated_ms)
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
         kinds = list(product((True, False), _OBJECTIVES))
 

@@ -16,6 +16,7 @@ from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.features import Features
 from blsm.operators.costs import TOTALS
+from blsm.operators.ethos import ARRAYS
 from blsm.surrogates import Regressor, regressor_class
 from blsm.surrogates.base import to_json, under
 from blsm.transfer.base import arrays_from_bytes, arrays_to_bytes
@@ -43,10 +44,9 @@ _WORK = {
     "read by depthwise convolutions": r"depthwise_conv_\w+\.input",
     "read by convolutions": r".*\.(1x1|kxk)\.input",
     "written": r".*\.(1x1|kxk)\.output",
-    # Of an array of multipliers, see `blsm.operators.costs`.
-    **{name: rf"(?!{_ELEMENTWISE}\.)\w+\.array\.{name}" for name in ("work", "outside", "inside", "ends", "set_ups")},
+    # Of an array of multipliers, see `blsm.operators.arrays`.
+    **{f"cycles on {name}": rf"\w+\.array\.cycles_{name}" for name in ARRAYS},
     **{f"{name} of functions": rf"{_ELEMENTWISE}\.array\.{name}" for name in ("work", "outside")},
-    **{f"the slower of work and data, {balance}": rf".*\.array\.wait_{balance}" for balance in (16, 32, 64)},
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
 }

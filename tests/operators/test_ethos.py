@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import blsm
+from blsm.operators.ethos import ARRAYS, Cycles, Window, cycles
+from blsm.profiling import device
+
+SHAPES = ((5, 4, 24), (1, 1, 8), (32, 32, 3), (32, 32, 200), (7, 14, 48))
+
+
+def _conv(
+    shape: tuple[int, int, int], filters: int, kernel: int = 1, strides: int = 1, enters: int = 1, leaves: int = 1
+) -> Window:
+    height, width = (-(-side // strides) for side in shape[:2])
+    return Window(height, width, filters, *shape, (kernel, kernel), strides, False, enters, leaves)
+
+
+def _depthwise(shape: tuple[int, int, int], kernel: int, strides: int = 1) -> Window:
+    return _conv(shape, shape[-1], kernel, strides, 0, 0)._replace(is_depthwise=True)
+
+
+def _on(name: str, window: Window) -> Cycles:
+    array = ARRAYS[name]
+    return cycles(array, window, array.geometry.tile(window))
+
+
+def test_cycles_are_those_that_vela_counts() -> None:
+    # Read off Vela 5.2.0's table of operators.
+    assert float(_on("u85_256", _conv((16, 16, 8), 32, 5, 2)).compute) == pytest.approx(5897, rel=0.001)
+    assert float(_on("u55_256", _conv((4, 4, 480), 104, 1, 1, 0)).compute) == pytest.approx(8448, rel=0.001)
+    assert float(_on("u55_256", _conv((4, 4, 480), 104, 1, 1, 0)).total) == pytest.approx(48176, rel=0.1)
+    assert float(_on("u85_256", _depthwise((4, 4, 48), 5)).compute) == pytest.approx(1840, rel=0.1)
+    assert float(_on("u65_512", _conv((16, 16, 8), 32, 5, 2)).total) == pytest.approx(3123, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["u55_128", "u85_256"])
+def test_most_cycles_are_those_of_the_device(name: str, tmp_path: Path) -> None:
+    target = device(f"asic@accelerator=ethos-{name.replace('_', '-')}")
+    if target.missing():
+        pytest.skip(f"needs {target.missing()}")
+    ratios = []
+    for config in blsm.block_family("conv").sample(30, seed=1):
+        if config.to_dict()["activation"] == "swish":  # a pass of its own
+            continue
+        target.compile_blocks((config,), tmp_path / "artifact")
+        counted = json.loads((tmp_path / "artifact").read_text())["cycles"]
+        values = config.to_dict()
+        shape = (values["height"], values["width"], values["in_channels"])
+        window = _conv(shape, values["filters"], values["kernel_size"], values["strides"])
+        ratios.append(float(_on(name, window).total) / counted)
+    assert np.mean(np.abs(np.array(ratios) - 1) < 0.2) > 0.6
+
+
+@pytest.mark.parametrize("name", list(ARRAYS))
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_tiles_lie_within_the_output_and_fit_in_the_buffer(
+    name: str, shape: tuple[int, int, int], kernel: int, strides: int
+) -> None:
+    geometry = ARRAYS[name].geometry
+    for window in (_conv(shape, 144, kernel, strides), _depthwise(shape, kernel, strides)):
+        tile = geometry.tile(window)
+        assert 1 <= tile.height <= window.height
+        assert 1 <= tile.width <= window.width
+        assert 1 <= tile.channels <= window.channels
+        assert tile.height * tile.width * tile.channels <= 2 * max(outputs for outputs, _ in geometry.buffers)
+
+
+def test_work_grows_with_the_operator() -> None:
+    for name in ARRAYS:
+        small, deep, wide = (
+            _on(name, _conv((16, 16, depth), filters, 3)) for depth, filters in ((32, 32), (64, 32), (32, 64))
+        )
+        assert small.compute < deep.compute
+        assert small.compute < wide.compute
+        assert small.total == max(small)
+
+
+def test_more_multipliers_are_faster() -> None:
+    window = _conv((16, 16, 64), 64, 3, 1, 0, 0)
+    for slower, faster in (
+        ("u55_64", "u55_128"),
+        ("u55_128", "u55_256"),
+        ("u65_256", "u65_512"),
+        ("u85_256", "u85_512"),
+    ):
+        assert _on(slower, window).compute > 1.5 * _on(faster, window).compute
+
+
+def test_short_bursts_waste_what_is_read_and_written_outside() -> None:
+    # 40 channels are read in slices of 32 of them.
+    few, many = (_on("u65_256", _conv((32, 32, depth), 16)).weights for depth in (32, 40))
+    assert many > 1.5 * few
+
+
+def test_an_operator_between_others_neither_reads_nor_writes_outside() -> None:
+    for name in ("u65_256", "u85_512"):
+        between, alone = (_on(name, _conv((32, 32, 64), 64, 1, 1, outside, outside)) for outside in (0, 1))
+        assert between.total < alone.total / 1.5
