@@ -22,8 +22,8 @@ from blsm.operators.ethos import ARRAYS
 
 Derived = TypeVar("Derived")
 
-#: What goes with the cycles of an array: the work of other operators.
-_MOVED = re.compile(r"^(constant|operators|\w+\.bytes)$")
+#: Terms that make up latencies besides the cycles of an array.
+_BESIDES = re.compile(r"^(constant|operators|\w+\.bytes)$")
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
 #: Costs of so many configs are kept, some 20 MB.
@@ -120,14 +120,18 @@ class Features:
         return replace(self, hints=table, hint_names=(*self.hint_names, *hints))
 
     def with_cycles_like(self, latency_ms: Array) -> Self:
-        """The features with the cycles of one array only, those that make up latencies best, shape (n,)."""
+        """The features with the cycles of one array only: those that make up latencies best.
+
+        Args:
+            latency_ms: of the configs, shape (n,).
+        """
         names = cycles_on(self.term_names)
         if len(names) < 2:
             return self
         from scipy.optimize import nnls
 
         def error(array: str) -> float:
-            wanted = [bool(_MOVED.search(name)) or cycles_on([name]) == (array,) for name in self.term_names]
+            wanted = [bool(_BESIDES.search(name)) or cycles_on([name]) == (array,) for name in self.term_names]
             relative = self.terms[:, wanted] / latency_ms[:, None]
             return float(nnls(relative, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[1])
 
