@@ -10,6 +10,7 @@ What the compiler's scheduler decides among operators, which tensors stay on the
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,46 +121,13 @@ class Geometry:
         return self.depthwise_cells if window.is_depthwise else self.cells
 
     def tile(self, window: Window) -> Tile:
-        """The tile that reads least of those that fit in the buffer; the first one where none does."""
+        """The best one of those that fit in the buffer; the first one where none does."""
         by_taps = self._by_taps(window)
         depth = np.where(by_taps, _SLICE, self.depth)
         # An Ethos-U85 reads whole slices even where there are fewer channels.
         depth = depth if self.is_u85 else np.minimum(depth, _rounded(window.depth, _LANES))
-        cells = self.cells_of(window)
-        high, wide = min(cell[0] for cell in cells), min(cell[1] for cell in cells)
-        whole = self.is_u85 and window.is_depthwise  # the only one whose tiles may be higher than wide
-        sides = [(h, w) for h in _SIDES for w in _SIDES if h % high == 0 and w % wide == 0 and (h <= w or whole)]
-        heights, widths = np.array(sides).T[:, :, None]
-        accumulators, inputs = np.array(self.buffers).T[:, :, None, None]
-        rows = np.minimum(heights, _rounded(window.height, high))
-        columns = np.minimum(widths, _rounded(window.width, wide))
-        needed = _area(window, rows, columns)
-        # From here on of shape (buffers, tiles, n).
-        most = accumulators // (rows * columns)
-        if whole:
-            # A tile has the whole buffer, but the first rows of the next one must fit besides its inputs.
-            accumulators, inputs = 2 * accumulators, 2 * inputs
-            sliced = np.minimum(2 * most, inputs // (needed + _area(window, high, columns)))
-            sliced = np.where(sliced < _LARGE_SLICE, sliced, sliced // _LARGE_SLICE * _LARGE_SLICE)
-            volume = np.minimum(needed, window.rows * window.columns) * window.depth
-            is_all = (rows >= window.height) & (columns >= window.width) & (volume <= inputs)
-            most = np.where(is_all & (2 * most >= window.channels), 2 * most, sliced)
-        elif window.is_depthwise:
-            most = np.minimum(most, inputs // needed)
-        channels = np.minimum(np.maximum(_SLICE, most // _SLICE * _SLICE), self.most_channels)
-        channels = np.minimum(channels, _rounded(window.channels, _LANES))
-        taken = needed * (channels if window.is_depthwise else np.minimum(depth, _rounded(window.depth, _LANES)))
-        if whole:
-            cost = 1 + np.abs(1 - window.height * window.width / (rows * columns))
-            cost = cost * (1 + np.abs(1 - window.channels / channels) / 10) + np.abs(np.log(rows / columns)) / 100
-            taken = np.minimum(taken, volume)
-        else:
-            across = -(-window.height // rows) * -(-window.width // columns)
-            cost = needed * window.depth * (window.height / rows) * (window.width / columns)
-            cost = cost * (1 if window.is_depthwise else -(-window.channels // channels)) + window.weights * across
-            # Inputs that fit at once, in both halves of the buffer, are read once.
-            cost = np.where(window.rows * window.columns * window.depth < 2 * taken, cost / 2, cost)
-        cost = np.where((taken <= inputs) & (rows * columns * channels <= accumulators), cost, math.inf)
+        rate = self._by_cover if self.is_u85 and window.is_depthwise else self._by_reading
+        rows, columns, channels, cost = rate(window, depth)
         count = cost.shape[-1]
         least = np.argmin(cost.reshape(-1, count), axis=0), np.arange(count)
         shape = np.shape(window.height + window.width + window.channels + window.rows + window.columns + window.depth)
@@ -171,6 +139,57 @@ class Geometry:
         return Tile(
             best(rows, window.height), best(columns, window.width), best(channels, window.channels), by_taps, depth
         )
+
+    def _by_reading(self, window: Window, depth: Any) -> tuple[Any, Any, Any, Any]:
+        """Heights, widths and channels of tiles, and how much is read: of shape (buffers, tiles, n), or less."""
+        rows, columns = self._sides(window, lambda height, width: height <= width)
+        accumulators, inputs = np.array(self.buffers).T[:, :, None, None]
+        needed = _area(window, rows, columns)
+        most = accumulators // (rows * columns)
+        most = np.minimum(most, inputs // needed) if window.is_depthwise else most
+        channels = self._channels(window, most)
+        taken = needed * (channels if window.is_depthwise else np.minimum(depth, _rounded(window.depth, _LANES)))
+        across = -(-window.height // rows) * -(-window.width // columns)
+        read = needed * window.depth * (window.height / rows) * (window.width / columns)
+        read = read * (1 if window.is_depthwise else -(-window.channels // channels)) + window.weights * across
+        # Inputs that fit at once, in both halves of the buffer, are read once.
+        read = np.where(window.rows * window.columns * window.depth < 2 * taken, read / 2, read)
+        fits = (taken <= inputs) & (rows * columns * channels <= accumulators)
+        return rows, columns, channels, np.where(fits, read, math.inf)
+
+    def _by_cover(self, window: Window, depth: Any) -> tuple[Any, Any, Any, Any]:
+        """Likewise, by how well the tile covers the image: so an Ethos-U85 chooses for depthwise convolutions.
+
+        A tile has the whole buffer, but the first rows of the next one must fit besides its inputs.
+        """
+        rows, columns = self._sides(window, lambda height, width: True)
+        accumulators, inputs = 2 * np.array(self.buffers).T[:, :, None, None]
+        needed = _area(window, rows, columns)
+        first = min(cell[0] for cell in self.depthwise_cells)
+        most = accumulators // (rows * columns)
+        sliced = np.minimum(most, inputs // (needed + _area(window, first, columns)))
+        sliced = np.where(sliced < _LARGE_SLICE, sliced, sliced // _LARGE_SLICE * _LARGE_SLICE)
+        volume = np.minimum(needed, window.rows * window.columns) * window.depth
+        is_all = (rows >= window.height) & (columns >= window.width) & (volume <= inputs) & (most >= window.channels)
+        channels = self._channels(window, np.where(is_all, most, sliced))
+        missed = 1 + np.abs(1 - window.height * window.width / (rows * columns))
+        missed = missed * (1 + np.abs(1 - window.channels / channels) / 10)
+        missed = missed + np.abs(np.log(rows / columns)) / 100
+        fits = (np.minimum(needed * channels, volume) <= inputs) & (rows * columns * channels <= accumulators)
+        return rows, columns, channels, np.where(fits, missed, math.inf)
+
+    def _sides(self, window: Window, wanted: Callable[[int, int], bool]) -> tuple[Any, Any]:
+        """Heights and widths of tiles, multiples of cells no larger than the output, each of shape (tiles, n)."""
+        cells = self.cells_of(window)
+        high, wide = min(cell[0] for cell in cells), min(cell[1] for cell in cells)
+        sides = [(h, w) for h in _SIDES for w in _SIDES if h % high == 0 and w % wide == 0 and wanted(h, w)]
+        heights, widths = np.array(sides).T[:, :, None]
+        return np.minimum(heights, _rounded(window.height, high)), np.minimum(widths, _rounded(window.width, wide))
+
+    def _channels(self, window: Window, most: Any) -> Any:
+        """Channels of a tile that may have so many."""
+        channels = np.minimum(np.maximum(_SLICE, most // _SLICE * _SLICE), self.most_channels)
+        return np.minimum(channels, _rounded(window.channels, _LANES))
 
     def _by_taps(self, window: Window) -> Any:
         """Whichever leaves fewer multipliers idle."""
