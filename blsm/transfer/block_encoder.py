@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Self
 
 import numpy as np
@@ -66,6 +66,12 @@ def work(features: Features) -> Array:
     return np.column_stack([*sums, features.totals[:, TOTALS.index("bytes")]])
 
 
+@lru_cache(maxsize=16)
+def _features(configs: tuple[BlockConfig, ...]) -> Features:
+    """All features of blocks; those of a pool are looked at again and again."""
+    return Features.of(configs)
+
+
 @cache
 def _columns(terms: tuple[str, ...]) -> list[list[int]]:
     return [[column for column, term in enumerate(terms) if re.fullmatch(pattern, term)] for pattern in _WORK.values()]
@@ -97,7 +103,7 @@ class BlockEncoder:
     @classmethod
     def of(cls, configs: Mapping[str, Sequence[BlockConfig]], known: Mapping[str, tuple[Regressor, ...]]) -> Self:
         """The encoder of families, standardised by these configs of each."""
-        features = {family: Features.of(members) for family, members in configs.items()}
+        features = {family: _features(tuple(members)) for family, members in configs.items()}
         shapes = {family: _shapes(found) for family, found in features.items()}
         standards = {family: Standard.of(values).of_length_one(values) for family, values in shapes.items()}
         kinds = {kind_of_work(term) for found in features.values() for term in found.term_names}
@@ -115,7 +121,7 @@ class BlockEncoder:
             if not len(members):
                 continue
             own = [configs[index] for index in members]
-            features = Features.of(own)
+            features = _features(tuple(own))
             shapes = np.zeros((len(own), starts[-1]))
             shapes[:, starts[number] : starts[number + 1]] = standard(_shapes(features))
             found = {
