@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from blsm.operators.tiles import rounded
+
 #: Multiplying is in steps of so many taps of a kernel, on so many channels of input; a step takes so many cycles.
 _TAPS, _LANES, _CYCLES = 4, 8, 4
 #: Channels of a tile are a multiple of it, and so are those of tensors on the chip; above so many, of that.
@@ -125,7 +127,7 @@ class Geometry:
         by_taps = self._by_taps(window)
         depth = np.where(by_taps, _SLICE, self.depth)
         # An Ethos-U85 reads whole slices even where there are fewer channels.
-        depth = depth if self.is_u85 else np.minimum(depth, _rounded(window.depth, _LANES))
+        depth = depth if self.is_u85 else np.minimum(depth, rounded(window.depth, _LANES))
         rate = self._by_cover if self.is_u85 and window.is_depthwise else self._by_reading
         rows, columns, channels, cost = rate(window, depth)
         count = cost.shape[-1]
@@ -148,7 +150,7 @@ class Geometry:
         most = accumulators // (rows * columns)
         most = np.minimum(most, inputs // needed) if window.is_depthwise else most
         channels = self._channels(window, most)
-        taken = needed * (channels if window.is_depthwise else np.minimum(depth, _rounded(window.depth, _LANES)))
+        taken = needed * (channels if window.is_depthwise else np.minimum(depth, rounded(window.depth, _LANES)))
         across = -(-window.height // rows) * -(-window.width // columns)
         read = needed * window.depth * (window.height / rows) * (window.width / columns)
         read = read * (1 if window.is_depthwise else -(-window.channels // channels)) + window.weights * across
@@ -184,12 +186,12 @@ class Geometry:
         high, wide = min(cell[0] for cell in cells), min(cell[1] for cell in cells)
         sides = [(h, w) for h in _SIDES for w in _SIDES if h % high == 0 and w % wide == 0 and wanted(h, w)]
         heights, widths = np.array(sides).T[:, :, None]
-        return np.minimum(heights, _rounded(window.height, high)), np.minimum(widths, _rounded(window.width, wide))
+        return np.minimum(heights, rounded(window.height, high)), np.minimum(widths, rounded(window.width, wide))
 
     def _channels(self, window: Window, most: Any) -> Any:
         """Channels of a tile that may have so many."""
         channels = np.minimum(np.maximum(_SLICE, most // _SLICE * _SLICE), self.most_channels)
-        return np.minimum(channels, _rounded(window.channels, _LANES))
+        return np.minimum(channels, rounded(window.channels, _LANES))
 
     def _by_taps(self, window: Window) -> Any:
         """Whichever leaves fewer multipliers idle."""
@@ -198,9 +200,9 @@ class Geometry:
             return np.zeros(np.shape(depth), bool)
         if self.is_u85:
             taps = area // 5 * 5 + np.where(area % 5, np.maximum(area % 5, 2), 0)
-            return depth / _rounded(depth, _SLICE) * area / taps >= depth / _rounded(depth, self.depth)
-        used = depth * area / (_rounded(depth, _LANES) * _rounded(area, _TAPS))
-        return (depth <= _LANES) | (used > depth / _rounded(depth, self.depth))
+            return depth / rounded(depth, _SLICE) * area / taps >= depth / rounded(depth, self.depth)
+        used = depth * area / (rounded(depth, _LANES) * rounded(area, _TAPS))
+        return (depth <= _LANES) | (used > depth / rounded(depth, self.depth))
 
 
 class Memory(NamedTuple):
@@ -318,12 +320,12 @@ def cycles(array: EthosU, window: Window, tile: Tile) -> Cycles:
     written = window.height * window.width * window.channels
     outside_in, outside_out = fetched * reading * window.enters, written * writing * window.leaves
     inside_in = fetched * (1 - window.enters)
-    inside_out = window.height * window.width * _rounded(window.channels, _SLICE) * (1 - window.leaves)
+    inside_out = window.height * window.width * rounded(window.channels, _SLICE) * (1 - window.leaves)
     weights = _ENCODED * window.weights + _CHANNEL * window.channels + _HEADER
     inside = (inside_in + inside_out + weights * across) / memory.inside
     if is_u85:
         tensors = np.maximum(np.maximum(outside_in / memory.read, outside_out / memory.write), inside)
-        scales = memory.scales * _rounded(window.channels, _SLICE) * across
+        scales = memory.scales * rounded(window.channels, _SLICE) * across
         return Cycles(compute, tensors, np.maximum(weights / memory.weights, scales))
     weights = weights + _SCALE * window.channels
     if memory.weights < memory.read:  # there is no DRAM: tensors never leave the chip
@@ -377,9 +379,4 @@ def _area(window: Window, height: Any, width: Any) -> Any:
     rows, columns = window._replace(kernel=tuple(np.minimum(side, _PART) for side in window.kernel)).needed(
         height, width
     )
-    return _rounded(rows, 2) * _rounded(columns, 2)
-
-
-def _rounded(value: Any, multiple: int) -> Any:
-    """The next multiple."""
-    return -(-value // multiple) * multiple
+    return rounded(rows, 2) * rounded(columns, 2)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Self
 
 import numpy as np
@@ -62,7 +63,10 @@ _KINDS = (
 
 def work(features: Features) -> Array:
     """What blocks have to do, the same columns for every family, shape (n, columns)."""
-    sums = [features.terms[:, columns].sum(axis=1) for columns in _columns(features.term_names)]
+    nothing = np.zeros(len(features))
+    sums = [
+        sum((features.terms[:, column] for column in columns), nothing) for columns in _columns(features.term_names)
+    ]
     return np.column_stack([*sums, features.totals[:, TOTALS.index("bytes")]])
 
 
@@ -74,7 +78,12 @@ def _features(configs: tuple[BlockConfig, ...]) -> Features:
 
 @cache
 def _columns(terms: tuple[str, ...]) -> list[list[int]]:
-    return [[column for column, term in enumerate(terms) if re.fullmatch(pattern, term)] for pattern in _WORK.values()]
+    return [[place for place, term in _in_order(terms) if re.fullmatch(pattern, term)] for pattern in _WORK.values()]
+
+
+def _in_order(terms: Sequence[str]) -> list[tuple[int, str]]:
+    """Places and names of terms by name: added up so, a block says of itself exactly what it says among others."""
+    return sorted(enumerate(terms), key=itemgetter(1))
 
 
 @cache
@@ -139,10 +148,10 @@ class BlockEncoder:
         """Amounts of each kind of work, and bytes in all."""
         places = {kind: place for place, kind in enumerate(self.kinds)}
         amounts = np.zeros((len(features.terms), len(places) + 1))
-        for term, amount in zip(features.term_names, features.terms.T, strict=True):
+        for column, term in _in_order(features.term_names):
             # What no block of the pool has, no device was asked about.
             if (place := places.get(kind_of_work(term))) is not None:
-                amounts[:, place] += amount
+                amounts[:, place] += features.terms[:, column]
         amounts[:, -1] = features.totals[:, TOTALS.index("bytes")]
         return amounts
 

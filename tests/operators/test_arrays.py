@@ -7,6 +7,7 @@ import blsm
 from blsm.operators import Tensor, trace
 from blsm.operators.arrays import ArrayCosts
 from blsm.operators.ethos import ARRAYS
+from blsm.operators.tiles import TileCosts
 
 NAMES = tuple(ARRAYS)
 
@@ -68,10 +69,11 @@ def test_many_configs_at_once_cost_what_each_costs_alone() -> None:
             assert values[row] == value, name
 
 
+@pytest.mark.parametrize("make", [ArrayCosts, TileCosts])
 @pytest.mark.parametrize("family", ["mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output"])
-def test_costs_are_finite_and_never_negative(family: str) -> None:
+def test_costs_are_finite_and_never_negative(family: str, make: type[TileCosts]) -> None:
     for config in blsm.block_family(family).sample(5, seed=7):
-        costs = ArrayCosts(config.graph(), NAMES)
+        costs = make(config.graph())
         values = np.array([float(value) for value in (costs.terms | costs.hints).values()])
         assert np.isfinite(values).all()
         assert (values >= 0).all()
