@@ -55,18 +55,17 @@ class Networks:
         chains = [chain for chain in self.measured if all(block.family in regressors for block in chain)]
         if len(chains) < 10:
             return None
+        if transferred.surrogates:
+            model = LatencyModel("new", Fingerprint({}), transferred.surrogates, self.dispatch_ms)
+            found = compare_networks(model, {chain: self.measured[chain] for chain in chains})
+            return figures_of(found.predicted_ms, found.measured_ms, found.inside)
         blocks = list(dict.fromkeys(block for chain in chains for block in chain))
         added_ms: dict[BlockConfig, float] = {}
         for family, regressor in regressors.items():
             if members := [block for block in blocks if block.family == family]:
                 added_ms |= zip(members, np.maximum(regressor.predict(members) - self.dispatch_ms, 0.0), strict=True)
         sums_ms = [self.dispatch_ms + sum(added_ms[block] for block in chain) for chain in chains]
-        measured_ms = [self.measured[chain] for chain in chains]
-        inside = None
-        if transferred.surrogates:
-            model = LatencyModel("new", Fingerprint({}), transferred.surrogates, self.dispatch_ms)
-            inside = compare_networks(model, dict(zip(chains, measured_ms, strict=True))).inside
-        return figures_of(sums_ms, measured_ms, inside)
+        return figures_of(sums_ms, [self.measured[chain] for chain in chains], None)
 
 
 @dataclass(frozen=True)
