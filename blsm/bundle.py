@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from blsm.additivity import Additivity
 from blsm.blocks import block_family
 from blsm.calibration import Calibration
 from blsm.domains import Space, domain_from_json
-from blsm.errors import BlsmError, BundleError
+from blsm.errors import BlsmError, BundleError, FitError
 from blsm.files import write_atomically
 from blsm.intervals import normal_scores
 from blsm.latency_model import BlockSurrogate, LatencyModel
@@ -25,12 +26,14 @@ from blsm.surrogates import regressor_class
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 5
+SCHEMA = 6
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
 #: Folder of the joined surrogates' files.
 _JOINED = "joined"
+#: What schema 5 made of the cycles of arrays, which are counted otherwise now.
+_FORMER_CYCLES = re.compile(rb"array\.(cycles|compute|tensors|weights)_u\d\d_")
 #: Nothing in a bundle is larger: a zip can claim to hold any amount.
 _LARGEST_MEMBER = 256 << 20
 
@@ -176,12 +179,19 @@ def _from_schema_4(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
         manifest["joined"][family] = ["joined.json", *(f"trees_0.{name}" for name in trees)]
 
 
+def _from_schema_5(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 5 knew other cycles of arrays; surrogates that do without them are the same."""
+    if any(_FORMER_CYCLES.search(content) for content in members.values()):
+        raise FitError("it was fitted on cycles of NPUs that this blsm counts otherwise: fit it again")
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
 _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_1,
     _from_schema_2,
     _from_schema_3,
     _from_schema_4,
+    _from_schema_5,
 )
 
 

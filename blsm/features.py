@@ -16,6 +16,7 @@ from blsm.blocks import BlockConfig, BlockFamily, block_family
 from blsm.domains import Choice
 from blsm.errors import DomainError
 from blsm.operators import OperatorGraph, trace
+from blsm.operators.arrays import saved
 from blsm.operators.costs import ARRAY_COSTS, CYCLES, DIRECT_COSTS, THREAD_COSTS, TOTALS, Columns, CostTable
 from blsm.operators.ends import ENDS, ends
 from blsm.operators.ethos import ARRAYS
@@ -24,6 +25,8 @@ Derived = TypeVar("Derived")
 
 #: Terms that make up latencies besides the cycles of an array.
 _BESIDES = re.compile(r"^(constant|operators|\w+\.bytes)$")
+#: About so many configs tell which array a device is like: all arrays' cycles of all configs would take long.
+_TRIED = 200
 #: Groups of so few configs are taken one by one: numbers are computed with faster than short arrays.
 _FEW = 3
 #: Costs of so many configs are kept, some 20 MB.
@@ -58,6 +61,8 @@ class Features:
         configs: Sequence[BlockConfig],
         term_names: Sequence[str] | None = None,
         hint_names: Sequence[str] | None = None,
+        arrays: Iterable[str] = ARRAYS,
+        follows: bool = False,
     ) -> Self:
         """The features of configs.
 
@@ -65,6 +70,8 @@ class Features:
             configs: all of one family.
             term_names: the terms wanted, in this order; all that occur if None. A term that a block lacks is 0.
             hint_names: likewise the hints.
+            arrays: those whose cycles are wanted, where no names are.
+            follows: whether each follows another block.
 
         Raises:
             DomainError: the configs are of different families, or there are none.
@@ -78,8 +85,9 @@ class Features:
             return wanted is None or any(costs.search(name) for name in wanted)
 
         # Arrays take most of the time, and a fit may well do without them.
-        wants = cycles_on(wanted) if want(ARRAY_COSTS) else None, want(DIRECT_COSTS), want(THREAD_COSTS)
-        make = partial(CostTable, arrays=wants[0], direct=wants[1], threads=wants[2])
+        names = tuple(arrays) if wanted is None else cycles_on(wanted)
+        wants = names if want(ARRAY_COSTS) else None, want(DIRECT_COSTS), want(THREAD_COSTS), follows
+        make = partial(CostTable, arrays=wants[0], direct=wants[1], threads=wants[2], follows=follows)
         # What a fit asks for, it asks for once; several surrogates of a search want the same blocks.
         parts = batch.derive(configs, make) if wanted is None else _recalled(_known_costs(*wants), batch, configs, make)
         terms = tuple(dict.fromkeys(n for p in parts for n in p.derived.terms) if term_names is None else term_names)
@@ -93,6 +101,19 @@ class Features:
             terms,
             hints,
         )
+
+    @classmethod
+    def to_fit(cls, configs: Sequence[BlockConfig], latency_ms: Array, follows: bool = False) -> Self:
+        """The features of configs with the cycles of one array: of those that make up latencies best.
+
+        Args:
+            configs: all of one family.
+            latency_ms: what they take alone, shape (n,).
+            follows: whether each follows another block.
+        """
+        some = slice(None, None, max(1, len(configs) // _TRIED))
+        array = cls.of(configs[some])._array_like(latency_ms[some])
+        return cls.of(configs, arrays=(array,), follows=follows)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -114,20 +135,18 @@ class Features:
         vectors, totals, terms, hints = np.split(table, np.cumsum(sizes), axis=1)
         return cls(vectors, totals, terms, hints, tuple(term_names), tuple(hint_names))
 
-    def with_hints(self, hints: Columns) -> Self:
-        """The features with more hints, columns of shape (n,)."""
-        table = np.column_stack([self.hints, *hints.values()])
-        return replace(self, hints=table, hint_names=(*self.hint_names, *hints))
+    def with_more(self, terms: Columns, hints: Columns) -> Self:
+        """The features with more terms and hints, columns of shape (n,)."""
+        return replace(
+            self,
+            terms=np.column_stack([self.terms, *terms.values()]),
+            hints=np.column_stack([self.hints, *hints.values()]),
+            term_names=(*self.term_names, *terms),
+            hint_names=(*self.hint_names, *hints),
+        )
 
-    def with_cycles_like(self, latency_ms: Array) -> Self:
-        """The features with the cycles of one array only: those that make up latencies best.
-
-        Args:
-            latency_ms: of the configs, shape (n,).
-        """
-        names = cycles_on(self.term_names)
-        if len(names) < 2:
-            return self
+    def _array_like(self, latency_ms: Array) -> str:
+        """The array whose cycles make up latencies best."""
         from scipy.optimize import nnls
 
         def error(array: str) -> float:
@@ -135,8 +154,7 @@ class Features:
             relative = self.terms[:, wanted] / latency_ms[:, None]
             return float(nnls(relative, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[1])
 
-        kept = min(names, key=error)
-        return self.without([re.compile(rf"\.array\.\w+_{name}$") for name in names if name != kept])
+        return min(cycles_on(self.term_names), key=error, default=next(iter(ARRAYS)))
 
     def without(self, patterns: Sequence[re.Pattern[str]]) -> Self:
         """The features without the terms and hints in whose names one of the patterns occurs."""
@@ -172,16 +190,14 @@ class _Part(NamedTuple, Generic[Derived]):
         return _Part(self.places, columns, self.rows)
 
 
-def cycles_on(names: Iterable[str] | None) -> tuple[str, ...]:
-    """The arrays whose cycles are among these names of terms and hints; all there are for None."""
-    if names is None:
-        return tuple(ARRAYS)
+def cycles_on(names: Iterable[str]) -> tuple[str, ...]:
+    """The arrays whose cycles are among these names of terms and hints."""
     return tuple(dict.fromkeys(found[1] for name in names if (found := CYCLES.search(name))))
 
 
 @lru_cache(maxsize=8)
 def _known_costs(
-    arrays: tuple[str, ...] | None, direct: bool, threads: bool
+    arrays: tuple[str, ...] | None, direct: bool, threads: bool, follows: bool
 ) -> dict[BlockConfig, tuple[CostTable, int]]:
     """Configs whose costs were asked for lately -> the table that they are in, and the row."""
     return {}
@@ -229,6 +245,20 @@ def end_features(configs: Sequence[BlockConfig]) -> Array:
     for members, chosen, batch in _families(configs):
         table[members] = _assemble(batch.derive(chosen, ends), ENDS, len(chosen))
     return table
+
+
+def saved_cycles(configs: Sequence[BlockConfig], array: str) -> Array:
+    """Cycles on an array that each of many blocks takes less where another one follows, float64, shape (n,).
+
+    Args:
+        configs: of any families.
+        array: its name.
+    """
+    cycles = np.empty(len(configs))
+    for members, chosen, batch in _families(configs):
+        parts = batch.derive(chosen, partial(saved, array=array))
+        cycles[members] = _assemble(parts, ("saved",), len(chosen))[:, 0]
+    return cycles
 
 
 def output_shapes(configs: Sequence[BlockConfig]) -> list[tuple[int, ...]]:

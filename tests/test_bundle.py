@@ -12,7 +12,9 @@ import pytest
 import blsm
 from blsm import bundle
 from blsm.errors import BundleError
+from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
+from blsm.profiles import ProfileStore
 from blsm.surrogates.joined import JoinedSurrogate
 from blsm.testing import fake_latency_ms
 
@@ -61,6 +63,19 @@ def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: t
         isolated_ms = np.array([fake_latency_ms([after]) for _, after in pairs])
         predicted_ms = model.joined["mbconv"].predict(pairs, isolated_ms)
         assert predicted_ms.tolist() == pytest.approx(expected["joined_ms"], rel=1e-12)
+
+
+def test_former_cycles_of_arrays_are_refused_and_surrogates_without_them_are_not(
+    fake_store: Path, fake_bundle: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="fit it again"):
+        blsm.load(_rewrite(fake_bundle, tmp_path / "arrays.blsm", schema=5))
+    with ProfileStore(fake_store) as store:
+        model = fit_latency_model(store, "fake", regressor="plain_boosted_trees", families=["conv"])
+    blsm.save(model, tmp_path / "plain.blsm")
+    former = blsm.load(_rewrite(tmp_path / "plain.blsm", tmp_path / "former.blsm", schema=5))
+    configs = blsm.block_family("conv").sample(5, seed=0)
+    np.testing.assert_array_equal(former.predict(configs), model.predict(configs))
 
 
 def test_joined_surrogates_are_kept(

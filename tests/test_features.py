@@ -7,7 +7,7 @@ import pytest
 
 import blsm
 from blsm.errors import DomainError
-from blsm.features import Features, KnownRows, end_features, output_shapes
+from blsm.features import Features, KnownRows, cycles_on, end_features, output_shapes, saved_cycles
 from blsm.operators.ends import ENDS, ends
 
 FAMILIES = ("mbconv", "res_v1", "res_v2", "conv", "head", "rescale", "output")
@@ -34,6 +34,37 @@ def test_what_is_asked_for_again_is_the_same(name: str, kept: int, monkeypatch: 
     # Some known, some new, some twice; more than are kept; what comes after more than are kept.
     for asked in (configs[:20], configs[30:] + configs[10:25][::-1] + configs[:5] * 2, configs, configs[::3]):
         np.testing.assert_array_equal(Features.of(asked, *names).table, [rows[config] for config in asked])
+
+
+@pytest.mark.parametrize("array", ["u55_64", "u65_512", "u85_256"])
+def test_a_fit_sees_the_cycles_of_the_array_that_makes_up_the_latencies(array: str) -> None:
+    configs = blsm.block_family("res_v1").sample(300, seed=8)
+    every = Features.of(configs)
+    cycles = [n for n, name in enumerate(every.term_names) if cycles_on([name]) == (array,)]
+    latency_ms = 0.1 + 2e-6 * every.terms[:, cycles].sum(axis=1)
+    fitted = Features.to_fit(configs, latency_ms)
+    assert cycles_on(fitted.term_names) == cycles_on(fitted.hint_names) == (array,)
+    np.testing.assert_array_equal(fitted.table, Features.of(configs, *_names(fitted)).table)
+    following = Features.to_fit(configs, latency_ms, follows=True)
+    assert set(following.term_names) == set(fitted.term_names)
+    assert (following.terms[:, _cycles(following)] <= fitted.terms[:, _cycles(fitted)]).mean() > 0.9
+    np.testing.assert_array_equal(following.table, Features.of(configs, *_names(following), follows=True).table)
+
+
+def _names(features: Features) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return features.term_names, features.hint_names
+
+
+def _cycles(features: Features) -> list[int]:
+    return [features.term_names.index(name) for name in sorted(features.term_names) if cycles_on([name])]
+
+
+def test_blocks_of_any_families_save_cycles_where_another_one_follows() -> None:
+    mixed = [config for name in FAMILIES for config in blsm.block_family(name).sample(5, seed=3)]
+    cycles = saved_cycles(mixed, "u65_512")
+    assert cycles.shape == (len(mixed),)
+    assert (cycles > 50).sum() >= 10
+    np.testing.assert_array_equal(cycles, np.concatenate([saved_cycles([config], "u65_512") for config in mixed]))
 
 
 def test_vectors_and_totals_are_the_configs_own() -> None:

@@ -109,6 +109,7 @@ class CostTable:
             before know of them, see `blsm.operators.tiles`, None for nothing.
         direct: include what direct convolutions make of it.
         threads: include what several threads make of it.
+        follows: whether it follows another block, which for arrays makes a difference.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class CostTable:
         arrays: Iterable[str] | None = tuple(ARRAYS),
         direct: bool = True,
         threads: bool = True,
+        follows: bool = False,
     ) -> None:
         self._direct, self._threads = direct, threads
         self.terms: Columns = {"constant": 1.0}
@@ -153,7 +155,7 @@ class CostTable:
         self.totals: Columns = dict(zip(TOTALS, values, strict=True))
         if arrays is not None:
             names = tuple(arrays)
-            costs = ArrayCosts(graph, names) if names else TileCosts(graph)
+            costs = ArrayCosts(graph, names, follows) if names else TileCosts(graph)
             self.terms |= costs.terms
             self.hints |= costs.hints
 

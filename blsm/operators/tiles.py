@@ -12,6 +12,7 @@ inputs and the last outputs. Work is counted in multiply-accumulates, data in el
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ _BURST, _WRITE_RUN = 128, 32
 BALANCES = (16, 32, 64)
 _ELEMENTWISE_BALANCES = (2, 6)
 #: Functions that need a pass of their own; others are applied on the way out.
-_UNFUSED = ("swish",)
+UNFUSED = ("swish",)
 #: What a batch normalisation is folded into.
 _FOLDING = ("conv", "depthwise_conv", "dense")
 
@@ -70,13 +71,18 @@ class TileCosts:
         self.terms: dict[str, Any] = {}
         self.hints: dict[str, Any] = {}
         self._graph = graph
-        for index, op in enumerate(graph.operators):
+        for index in self._order():
+            op = graph.operators[index]
             if op.kind in self.matrix:
                 self._add_matrix(index, op)
-            elif op.kind == "activation" and op.attributes["function"] not in _UNFUSED:
+            elif op.kind == "activation" and op.attributes["function"] not in UNFUSED:
                 self._add(op.attributes["function"], outputs=math.prod(op.shape))
             elif op.kind != "input" and not self._is_folded(op):
                 self._add_elementwise(index, op)
+
+    def _order(self) -> Iterable[int]:
+        """That of the operators."""
+        return range(len(self._graph.operators))
 
     def _add(self, role: str, **amounts: Any) -> None:
         for name, amount in amounts.items():
@@ -86,13 +92,17 @@ class TileCosts:
     def _is_folded(self, op: Operator) -> bool:
         return op.kind == "batch_norm" and self._graph.inputs_of(op)[0].kind in _FOLDING
 
+    def _enters(self, source: Operator) -> bool:
+        """Whether what an operator reads comes from outside of the block."""
+        return source.kind == "input"
+
     def _leaves(self, index: int) -> bool:
         """Whether an operator's output leaves the block, by way of what is folded into it."""
         while index not in self._graph.outputs:
             consumers = [self._graph.operators[consumer] for consumer in self._graph.consumers[index]]
             if len(consumers) != 1 or consumers[0].kind not in ("batch_norm", "activation"):
                 return False
-            if consumers[0].attributes.get("function") in _UNFUSED:
+            if consumers[0].attributes.get("function") in UNFUSED:
                 return False
             index = self._graph.consumers[index][0]
         return True
@@ -118,7 +128,7 @@ class TileCosts:
         writing = np.where((tile.channels <= _SLICE) & (channels == tile.channels), 1, _BURST // _WRITE_RUN)
         outputs, elements_in = math.prod(op.shape), math.prod(source.shape)
         is_large = 1 * (elements_in + outputs > _ON_CHIP)
-        enters = 1 if source.kind == "input" else is_large
+        enters = 1 if self._enters(source) else is_large
         leaves = 1 if self._leaves(index) else is_large
         outside = read * reading * enters + outputs * writing * leaves + weights
         # On the chip, tensors are kept in slices of channels.
@@ -146,7 +156,7 @@ class TileCosts:
         reading = np.where(channels <= slices, 1, _BURST // slices)
         writing = np.where(channels <= _SLICE, 1, np.maximum(_BURST // _WRITE_RUN, reading))
         sizes = [math.prod(source.shape) for source in sources]
-        outside = reading * sum(size for size, source in zip(sizes, sources, strict=True) if source.kind == "input")
+        outside = reading * sum(size for size, source in zip(sizes, sources, strict=True) if self._enters(source))
         outside = outside + writing * outputs * self._leaves(index)
         outside = outside + (sum(sizes) + outputs) * (sum(sizes) + outputs > _ON_CHIP)
         self._add(role, operators=1, work=height * width * rounded(channels, _SLICE), outside=outside)
@@ -209,9 +219,10 @@ def _input_slice(area: Any, depth: Any) -> Any:
     return np.where(in_groups, _SLICE, _DEPTH)
 
 
-def image(shape: Shape) -> Shape:
+def image(shape: Shape) -> tuple[Any, Any, Any]:
     """A shape as (height, width, channels)."""
-    return (1, 1, *shape)[-3:]
+    height, width, channels = (1, 1, *shape)[-3:]
+    return height, width, channels
 
 
 def rounded(value: Any, multiple: int) -> Any:

@@ -73,7 +73,11 @@ class Regressor(ABC):
             seed: of every random choice.
         """
         latency_ms = np.concatenate([train_ms, validation_ms])
-        features = Features.of([*train, *validation], self.term_names, self.hint_names).with_cycles_like(latency_ms)
+        configs = [*train, *validation]
+        if self.term_names is None:
+            features = Features.to_fit(configs, latency_ms)
+        else:
+            features = Features.of(configs, self.term_names, self.hint_names)
         self.term_names, self.hint_names = features.term_names, features.hint_names
         self._fit(features, latency_ms, len(train), seed)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
-from blsm.features import Features, KnownRows, end_features
+from blsm.features import Features, KnownRows, cycles_on, end_features, saved_cycles
 from blsm.intervals import conformal_quantile, log_errors
 from blsm.operators.ends import ENDS
 from blsm.surrogates.base import to_json, under
@@ -32,6 +32,8 @@ LEAST_SHARE = 0.03
 #: The isolated latency, among what the trees see.
 _ISOLATED = "joined.log_isolated"
 _BEFORE = tuple(f"joined.before.{name}" for name in ENDS)
+#: Cycles of an array that the block before no longer takes, with a minus sign.
+_SAVED = "joined.array.saved"
 #: Absolute errors where a few pairs are fused or stored in quite another way than their likes.
 _OBJECTIVES = (SQUARES, ABSOLUTE)
 _HELD_OUT = 0.15
@@ -56,21 +58,24 @@ class _JoinedTrees(BoostedTrees):
 
         Args:
             configs: the blocks.
-            ends: of the blocks before them, see `end_features`.
+            ends: of the blocks before them, see `ends_of`.
             isolated_ms: the latency of each block alone, shape (n,).
         """
-        assert self.term_names is not None
-        own = Features.from_table(self._own.of(configs), self.term_names, self._own_hints)
+        own = Features.from_table(self._own.of(configs), *self._own_names)
         return self._predict(_joined(own, ends, isolated_ms))
 
     @property
-    def _own_hints(self) -> list[str]:
+    def _own_names(self) -> tuple[list[str], list[str]]:
+        """Terms and hints of the block itself."""
+        assert self.term_names is not None
         assert self.hint_names is not None
-        return [name for name in self.hint_names if name not in (_ISOLATED, *_BEFORE)]
+        terms = [name for name in self.term_names if name != _SAVED]
+        return terms, [name for name in self.hint_names if name not in (_ISOLATED, *_BEFORE)]
 
     @cached_property
     def _own(self) -> KnownRows:
-        return KnownRows(partial(_table, term_names=self.term_names, hint_names=self._own_hints))
+        terms, hints = self._own_names
+        return KnownRows(partial(_table, term_names=terms, hint_names=hints))
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,14 @@ class JoinedSurrogate:
 
     Attributes:
         trees: the regressors; their geometric mean counts.
+        array: whose cycles they know, see `blsm.operators.arrays`; an earlier blsm's know none.
         scores: |log(measured / predicted)| of held-out pairs, ascending: the conformal scores.
         deviation: root mean square of the error on held-out pairs, as a share of that of what the blocks add.
         count: how many pairs it was fitted on.
     """
 
     trees: tuple[_JoinedTrees, ...]
+    array: str | None
     scores: tuple[float, ...]
     deviation: float
     count: int
@@ -106,8 +113,11 @@ class JoinedSurrogate:
         """
         order = np.random.default_rng(seed).permutation(len(pairs))
         pairs, added_ms, isolated_ms = [pairs[index] for index in order], added_ms[order], isolated_ms[order]
-        configs, ends = [after for _, after in pairs], end_features([before for before, _ in pairs])
-        features = _joined(Features.of(configs).with_cycles_like(isolated_ms), ends, isolated_ms)
+        configs = [after for _, after in pairs]
+        own = Features.to_fit(configs, isolated_ms, follows=True)
+        array = next(iter(cycles_on(own.term_names)), None)
+        ends = ends_of([before for before, _ in pairs], array)
+        features = _joined(own, ends, isolated_ms)
         kept = len(pairs) - round(_HELD_OUT * len(pairs))
         kinds = list(product((True, False), _OBJECTIVES))
 
@@ -127,7 +137,10 @@ class JoinedSurrogate:
         best = min(predicted_ms, key=lambda chosen: float(np.abs(predicted_ms[chosen] - added_ms[kept:]).sum()))
         deviation = np.linalg.norm(predicted_ms[best] - added_ms[kept:]) / np.linalg.norm(added_ms[kept:])
         scores = log_errors(predicted_ms[best], added_ms[kept:])
-        return cls(tuple(fitted(*kind, len(pairs)) for kind in best), scores, float(deviation), len(pairs))
+        trees = tuple(fitted(*kind, len(pairs)) for kind in best)
+        if not any(_SAVED in (chosen.term_names or ()) for chosen in trees):
+            array = None  # nobody asks
+        return cls(trees, array, scores, float(deviation), len(pairs))
 
     def margin(self, level: float) -> float:
         """Half the width of the interval of the logarithm of what a block adds."""
@@ -152,12 +165,13 @@ class JoinedSurrogate:
 
     @cached_property
     def _ends(self) -> KnownRows:
-        return KnownRows(end_features)
+        return KnownRows(partial(ends_of, array=self.array))
 
     def to_files(self) -> dict[str, bytes]:
         """The fitted state as named files of plain data."""
         data = {
             "corrects_isolated": [trees.corrects_isolated for trees in self.trees],
+            "array": self.array,
             "scores": self.scores,
             "deviation": self.deviation,
             "count": self.count,
@@ -181,7 +195,7 @@ class JoinedSurrogate:
             found.append(trees)
         if not found:
             raise ValueError("a joined surrogate without trees")
-        return cls(tuple(found), scores, float(data["deviation"]), int(data["count"]))
+        return cls(tuple(found), data.get("array"), scores, float(data["deviation"]), int(data["count"]))
 
 
 def _mean(latencies_ms: Sequence[Array]) -> Array:
@@ -193,9 +207,17 @@ def _mean(latencies_ms: Sequence[Array]) -> Array:
 
 
 def _table(configs: Sequence[BlockConfig], term_names: Sequence[str] | None, hint_names: Sequence[str]) -> Array:
-    return Features.of(configs, term_names, hint_names).table
+    return Features.of(configs, term_names, hint_names, follows=True).table
+
+
+def ends_of(before: Sequence[BlockConfig], array: str | None) -> Array:
+    """Of the blocks before: their ends, and the cycles on an array that they save, shape (n, len(ENDS) + 1)."""
+    cycles = np.zeros(len(before)) if array is None else saved_cycles(before, array)
+    return np.column_stack([end_features(before), cycles])
 
 
 def _joined(own: Features, ends: Array, isolated_ms: Array) -> Features:
     """The features of second blocks, with what they are joined to as hints."""
-    return own.with_hints({_ISOLATED: np.log(isolated_ms), **dict(zip(_BEFORE, ends.T, strict=True))})
+    *columns, cycles = ends.T
+    hints = {_ISOLATED: np.log(isolated_ms), **dict(zip(_BEFORE, columns, strict=True))}
+    return own.with_more({_SAVED: -cycles}, hints)

@@ -46,7 +46,7 @@ _WORK = {
     "read by convolutions": r".*\.(1x1|kxk)\.input",
     "written": r".*\.(1x1|kxk)\.output",
     # Of an array of multipliers, see `blsm.operators.arrays`.
-    **{f"cycles on {name}": rf"\w+\.array\.cycles_{name}" for name in ARRAYS},
+    **{f"NPU cycles on {name}": rf"\w+\.array\.npu_cycles_{name}" for name in ARRAYS},
     **{f"{name} of functions": rf"{_ELEMENTWISE}\.array\.{name}" for name in ("work", "outside")},
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
@@ -55,7 +55,8 @@ _WORK = {
 _KINDS = (
     (r"\w+_(\d)\.(direct\..*)", r"conv_\1.\2"),
     (r"\w+\.((1x1|kxk|vector)\..*)", r"\1"),
-    (rf"(?!(?:depthwise_conv|dense|{_ELEMENTWISE})\.)\w+\.(array\..*)", r"\1"),
+    (r"\w+\.(array\.npu_cycles_.*)", r"\1"),
+    (rf"(?!{_ELEMENTWISE}\.)\w+\.(array\..*)", r"\1"),
     (r"(depthwise_conv_\d)s\d(\..*)", r"\1\2"),
     (r"depthwise_conv_\d(\..*)", r"depthwise_conv\1"),
 )

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import blsm
-from blsm.operators.ethos import ARRAYS, Cycles, Window, cycles
+from blsm.operators.ethos import ARRAYS, Cycles, cycles
+from blsm.operators.ethos_tiles import Window
 from blsm.profiling import device
 
-SHAPES = ((5, 4, 24), (1, 1, 8), (32, 32, 3), (32, 32, 200), (7, 14, 48))
+#: Cycles of operators that take long enough for weights of the next one.
+LONG = 1e6
 
 
 def _conv(
@@ -24,9 +26,9 @@ def _depthwise(shape: tuple[int, int, int], kernel: int, strides: int = 1) -> Wi
     return _conv(shape, shape[-1], kernel, strides, 0, 0)._replace(is_depthwise=True)
 
 
-def _on(name: str, window: Window) -> Cycles:
+def _on(name: str, window: Window, slack: float = 0.0) -> Cycles:
     array = ARRAYS[name]
-    return cycles(array, window, array.geometry.tile(window))
+    return cycles(array, window, array.geometry.tile(window), slack)
 
 
 def test_cycles_are_those_that_vela_counts() -> None:
@@ -34,7 +36,7 @@ def test_cycles_are_those_that_vela_counts() -> None:
     assert float(_on("u85_256", _conv((16, 16, 8), 32, 5, 2)).compute) == pytest.approx(5897, rel=0.001)
     assert float(_on("u55_256", _conv((4, 4, 480), 104, 1, 1, 0)).compute) == pytest.approx(8448, rel=0.001)
     assert float(_on("u55_256", _conv((4, 4, 480), 104, 1, 1, 0)).total) == pytest.approx(48176, rel=0.1)
-    assert float(_on("u85_256", _depthwise((4, 4, 48), 5)).compute) == pytest.approx(1840, rel=0.1)
+    assert float(_on("u85_256", _depthwise((4, 4, 48), 5), LONG).compute) == pytest.approx(1840, rel=0.1)
     assert float(_on("u65_512", _conv((16, 16, 8), 32, 5, 2)).total) == pytest.approx(3123, rel=0.01)
 
 
@@ -56,22 +58,6 @@ def test_most_cycles_are_those_of_the_device(name: str, tmp_path: Path) -> None:
     assert np.mean(np.abs(np.array(ratios) - 1) < 0.2) > 0.6
 
 
-@pytest.mark.parametrize("name", list(ARRAYS))
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("kernel", [1, 3, 7])
-@pytest.mark.parametrize("strides", [1, 2])
-def test_tiles_lie_within_the_output_and_fit_in_the_buffer(
-    name: str, shape: tuple[int, int, int], kernel: int, strides: int
-) -> None:
-    geometry = ARRAYS[name].geometry
-    for window in (_conv(shape, 144, kernel, strides), _depthwise(shape, kernel, strides)):
-        tile = geometry.tile(window)
-        assert 1 <= tile.height <= window.height
-        assert 1 <= tile.width <= window.width
-        assert 1 <= tile.channels <= window.channels
-        assert tile.height * tile.width * tile.channels <= 2 * max(outputs for outputs, _ in geometry.buffers)
-
-
 def test_work_grows_with_the_operator() -> None:
     for name in ARRAYS:
         small, deep, wide = (
@@ -79,7 +65,7 @@ def test_work_grows_with_the_operator() -> None:
         )
         assert small.compute < deep.compute
         assert small.compute < wide.compute
-        assert small.total == max(small)
+        assert small.total == max(small.compute, small.tensors, small.weights)
 
 
 def test_more_multipliers_are_faster() -> None:

@@ -6,9 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from blsm.features import end_features
+import blsm
 from blsm.hypermodels import sample_networks
-from blsm.surrogates.joined import JoinedSurrogate, Pair
+from blsm.operators.arrays import ArrayCosts, saved
+from blsm.surrogates.joined import JoinedSurrogate, Pair, ends_of
 from blsm.testing import fake_latency_ms
 
 
@@ -57,13 +58,38 @@ def test_what_depends_on_the_block_before_is_learned(known: list[Pair]) -> None:
     assert np.median(np.abs(errors)) < 0.05
 
 
+def test_it_knows_what_the_block_before_no_longer_writes_out(known: list[Pair]) -> None:
+    array = "u65_256"
+
+    def cycles(block: blsm.BlockConfig, follows: bool) -> float:
+        terms = ArrayCosts(block.graph(), [array], follows).terms
+        return float(sum(value for name, value in terms.items() if name.endswith(f"cycles_{array}")))
+
+    def added_ms(pairs: list[Pair]) -> np.ndarray:
+        after = np.array([cycles(block, follows=True) for _, block in pairs])
+        no_longer = np.array([float(saved(before.graph(), array)["saved"]) for before, _ in pairs])
+        return 1e-6 * np.maximum(after - no_longer, 0.1 * after)
+
+    def alone_ms(pairs: list[Pair]) -> np.ndarray:
+        return np.array([1e-6 * cycles(block, follows=False) for _, block in pairs])
+
+    surrogate = JoinedSurrogate.fit(known, added_ms(known), alone_ms(known), seed=0)
+    assert surrogate.array == array
+    unseen = pairs_of(20, seed=2)
+    errors = surrogate.predict(unseen, alone_ms(unseen)) / added_ms(unseen) - 1
+    assert np.median(np.abs(errors)) < 0.03
+    loaded = JoinedSurrogate.from_files(surrogate.to_files())
+    np.testing.assert_array_equal(loaded.predict(unseen, alone_ms(unseen)), surrogate.predict(unseen, alone_ms(unseen)))
+
+
 def test_a_mean_of_several_kinds_of_trees_is_kept(known: list[Pair]) -> None:
     # Half of what blocks take has to do with what they take alone, half with their costs: no kind sees both.
     alone_ms = isolated_ms(known) * np.exp(0.3 * np.random.default_rng(0).normal(size=len(known)))
     added_ms = np.sqrt(alone_ms * isolated_ms(known))
     surrogate = JoinedSurrogate.fit(known, added_ms, alone_ms, seed=0)
     assert len(surrogate.trees) > 1
-    afters, ends = [after for _, after in known], end_features([before for before, _ in known])
+    afters = [after for _, after in known]
+    ends = ends_of([before for before, _ in known], surrogate.array)
     each_ms = [trees.added_ms(afters, ends, alone_ms) for trees in surrogate.trees]
     predicted_ms = surrogate.predict(known, alone_ms)
     np.testing.assert_allclose(predicted_ms, np.exp(np.mean(np.log(each_ms), axis=0)))

@@ -62,8 +62,8 @@ def test_work_is_the_sum_over_operators() -> None:
     terms = dict(zip(features.term_names, features.terms.T, strict=True))
     spatial = sum(terms[name] for name in terms if name.endswith(".kxk.macs_1x16"))
     np.testing.assert_allclose(found["other convolutions"], spatial)
-    cycles = sum(terms[name] for name in terms if name.endswith(".array.cycles_u65_512"))
-    np.testing.assert_allclose(found["cycles on u65_512"], cycles)
+    cycles = sum(terms[name] for name in terms if name.endswith(".array.npu_cycles_u65_512"))
+    np.testing.assert_allclose(found["NPU cycles on u65_512"], cycles)
     np.testing.assert_allclose(found["work of functions"], terms["add.array.work"])
 
 
@@ -71,9 +71,9 @@ def test_work_is_the_sum_over_operators() -> None:
     ("term", "kind"),
     [
         ("expand.1x1.macs_6x16", "1x1.macs_6x16"),
-        ("first.array.cycles_u65_256", "array.cycles_u65_256"),
-        ("dense.array.cycles_u65_256", "dense.array.cycles_u65_256"),
-        ("depthwise_conv.array.cycles_u85_512", "depthwise_conv.array.cycles_u85_512"),
+        ("first.array.npu_cycles_u65_256", "array.npu_cycles_u65_256"),
+        ("dense.array.npu_cycles_u65_256", "array.npu_cycles_u65_256"),
+        ("add.array.npu_cycles_u85_512", "array.npu_cycles_u85_512"),
         ("hard_swish.array.work", "hard_swish.array.work"),
         ("batch_norm.array.wait_2", "batch_norm.array.wait_2"),
         ("second_3.direct.macs", "conv_3.direct.macs"),
@@ -91,7 +91,7 @@ def test_kinds_of_work_are_sums_over_roles_in_the_same_columns_for_all() -> None
         features = Features.of(configs)
         encodings = ENCODER.encode(configs)
         found = dict(zip(ENCODER.kinds, encodings.values[:, encodings.groups["terms"]].T, strict=False))
-        for kind in ("1x1.macs_6x16", "array.cycles_u55_64", "operators"):
+        for kind in ("1x1.macs_6x16", "array.npu_cycles_u55_64", "operators"):
             columns = [place for place, term in enumerate(features.term_names) if kind_of_work(term) == kind]
             np.testing.assert_allclose(found[kind], features.terms[:, columns].sum(axis=1))
         # One block says of itself what it says among others.
