@@ -32,6 +32,8 @@ _ELEMENTWISE = (
     r"(?:(?:hard_)?(?:sigmoid|swish)|relu6?|gelu|[es]?elu|leaky_relu|tanh|softmax"
     r"|add|multiply|average|max|pool|batch_norm|rescale)"
 )
+#: What an array of multipliers takes, see `blsm.operators.arrays`: a device may be the array itself.
+_TIMES = tuple(f"NPU cycles on {name}" for name in ARRAYS)
 #: What a block of any family has to do: the cost terms (see `blsm.operators.costs.CostTable`) that are added up. They
 #: are few, because few samples weigh them.
 _WORK = {
@@ -45,8 +47,7 @@ _WORK = {
     "read by depthwise convolutions": r"depthwise_conv_\w+\.input",
     "read by convolutions": r".*\.(1x1|kxk)\.input",
     "written": r".*\.(1x1|kxk)\.output",
-    # Of an array of multipliers, see `blsm.operators.arrays`.
-    **{f"NPU cycles on {name}": rf"\w+\.array\.npu_cycles_{name}" for name in ARRAYS},
+    **dict(zip(_TIMES, (rf"\w+\.array\.npu_cycles_{name}" for name in ARRAYS), strict=True)),
     **{f"{name} of functions": rf"{_ELEMENTWISE}\.array\.{name}" for name in ("work", "outside")},
     **{name: rf"{name}\.bytes" for name in _FUNCTIONS},
     "other functions": rf"(?!({'|'.join(_FUNCTIONS)})\.)\w+\.bytes",
@@ -120,8 +121,8 @@ class BlockEncoder:
         return cls(standards, known, tuple(sorted(kinds)))
 
     def encode(self, configs: Sequence[BlockConfig]) -> Encodings:
-        """Encodings of configs, with the groups `family`, `vec`, `physical` (work), `terms` (its kinds) and `known`
-        (milliseconds)."""
+        """Encodings of configs, with the groups `family`, `vec`, `physical` (work) and `times` among it, `terms` (its
+        kinds) and `known` (milliseconds)."""
         families = np.array([config.family for config in configs])
         tables: dict[str, Array] = {}
         widths = [len(standard.mean) for standard in self.standards.values()]
@@ -143,7 +144,9 @@ class BlockEncoder:
             }
             for name, values in found.items():
                 tables.setdefault(name, np.zeros((len(configs), values.shape[1])))[members] = values
-        return Encodings(*join(**tables))
+        values, groups = join(**tables)
+        start = groups["physical"].start + list(_WORK).index(_TIMES[0])
+        return Encodings(values, {**groups, "times": slice(start, start + len(_TIMES))})
 
     def _terms(self, features: Features) -> Array:
         """Amounts of each kind of work, and bytes in all."""

@@ -1,4 +1,7 @@
-"""Regression of latencies over orders of magnitude by two sums that err elsewhere, of which the mean is taken."""
+"""Regression of latencies over orders of magnitude by two sums that err elsewhere, of which the mean is taken.
+
+A device whose own time is among the costs, as an NPU's cycles are, is predicted by that one cost instead.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from blsm._types import Array
 from blsm.errors import FitError
 from blsm.surrogates.base import under
 from blsm.transfer.log_sum import LogSum, LogSumSpace
+from blsm.transfer.one_cost import OneCost
 from blsm.transfer.pool import DevicePool
 
 
@@ -21,15 +25,18 @@ class LogSumsSpace:
 
     Attributes:
         spaces: the first has the known devices among its parts, the second, if there are costs, has them alone.
+        times: columns of the encoding each of which may be a device's own time.
     """
 
     spaces: tuple[LogSumSpace, ...]
+    times: Array
 
     @classmethod
     def of(cls, pool: DevicePool, known_ms: Array) -> Self:
         """Those of a pool whose known devices take `known_ms`, shape (n, devices)."""
         of_costs = LogSumSpace.of_costs(pool, known_ms)
-        return cls((LogSumSpace.of_known(pool, known_ms), *(() if of_costs is None else (of_costs,))))
+        spaces = LogSumSpace.of_known(pool, known_ms), *(() if of_costs is None else (of_costs,))
+        return cls(spaces, pool.columns("times"))
 
     def references(self, encodings: Array, known_ms: Array, count: int, kinds: Array | None = None) -> Array:
         """Rows to measure, so many of each kind: those that tell the first sum most, which knows least beforehand."""
@@ -37,16 +44,17 @@ class LogSumsSpace:
 
     def fit(self, encodings: Array, known_ms: Array, latencies_ms: Array, seed: int = 0) -> LogSums:
         """Each sum after samples, see `LogSumSpace.fit`; nothing in it is random."""
-        return LogSums(tuple(space.fit(encodings, known_ms, latencies_ms) for space in self.spaces))
+        sums = tuple(space.fit(encodings, known_ms, latencies_ms) for space in self.spaces)
+        return LogSums(sums, OneCost.of(self.times, encodings, latencies_ms))
 
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        return _numbered([space.to_arrays() for space in self.spaces])
+        return {**_numbered([space.to_arrays() for space in self.spaces]), "times": self.times}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Inverse of `to_arrays`; raises KeyError for anything else, and what `LogSums.from_arrays` does."""
-        return cls(tuple(LogSumSpace.from_arrays(own) for own in _of_each(arrays)))
+        return cls(tuple(LogSumSpace.from_arrays(own) for own in _of_each(arrays)), arrays["times"])
 
 
 @dataclass(frozen=True)
@@ -55,24 +63,39 @@ class LogSums:
 
     Attributes:
         sums: of each space.
+        time: the device's own time, if there are costs that may be.
     """
 
     sums: tuple[LogSum, ...]
+    time: OneCost | None
 
     def predict(self, encodings: Array, known_ms: Array) -> Array:
-        """Milliseconds, the geometric mean of the sums, shape (n,)."""
-        latency_ms: Array = np.exp(np.mean([found.predict(encodings, known_ms) for found in self.sums], axis=0))
+        """Milliseconds, the geometric mean of the sums or the device's own time, shape (n,)."""
+        logarithms = np.mean([found.predict(encodings, known_ms) for found in self.sums], axis=0)
+        if self.time is not None:
+            share = self.time.share(self._variance(encodings, known_ms))
+            logarithms = share * self.time.predict(encodings) + (1 - share) * logarithms
+        latency_ms: Array = np.exp(logarithms)
         return latency_ms
 
     def intervals(self, encodings: Array, known_ms: Array, deviations: float) -> tuple[Array, Array]:
         """So many standard deviations below and above, milliseconds, each of shape (n,)."""
-        variance = np.mean([found.variance(encodings, known_ms) for found in self.sums], axis=0)
+        variance = self._variance(encodings, known_ms)
+        if self.time is not None:
+            share = self.time.share(variance)
+            variance = share * self.time.spread**2 + (1 - share) * variance
         middle_ms, factor = self.predict(encodings, known_ms), np.exp(deviations * np.sqrt(variance))
         return middle_ms / factor, middle_ms * factor
 
+    def _variance(self, encodings: Array, known_ms: Array) -> Array:
+        """Of the logarithms that the sums predict, shape (n,)."""
+        variance: Array = np.mean([found.variance(encodings, known_ms) for found in self.sums], axis=0)
+        return variance
+
     def to_arrays(self) -> dict[str, Array]:
         """As named arrays."""
-        return _numbered([found.to_arrays() for found in self.sums])
+        time = {} if self.time is None else self.time.to_arrays()
+        return {**_numbered([found.to_arrays() for found in self.sums]), **time}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
@@ -81,7 +104,7 @@ class LogSums:
         Raises:
             FitError: an earlier blsm made them, whose regression was another one.
         """
-        return cls(tuple(LogSum.from_arrays(own) for own in _of_each(arrays)))
+        return cls(tuple(LogSum.from_arrays(own) for own in _of_each(arrays)), OneCost.from_arrays(arrays))
 
 
 def _numbered(each: list[dict[str, Array]]) -> dict[str, Array]:

@@ -44,7 +44,8 @@ class DevicePool:
         encodings: one architecture (or block) a row, finite, float64, shape (n, d).
         latencies_ms: device -> latencies in milliseconds, positive, shape (n,); NaN where it was not measured.
         groups: name -> columns of the encoding. Methods look for `vec` (flat or one-hot), `physical` (costs that are
-            the same on every device: MACs, bytes, parameters, kernels), `terms` (likewise, more finely divided),
+            the same on every device: MACs, bytes, parameters, kernels), `times` (costs each of which is the time of
+            some kind of device), `terms` (costs more finely divided),
             `family` (one-hot, of blocks of several families), `known` (what the known devices take) and `zcp`
             (zero-cost proxies), and take what there is; without any, all columns are `vec`.
         graph: the encoding as a graph, if it is one.
