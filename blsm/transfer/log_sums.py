@@ -18,6 +18,8 @@ from blsm.transfer.log_sum import LogSum, LogSumSpace
 from blsm.transfer.one_cost import OneCost
 from blsm.transfer.pool import DevicePool
 
+_EARLIER = "its block_prior is that of an earlier blsm: run `blsm transfer` again"
+
 
 @dataclass(frozen=True)
 class LogSumsSpace:
@@ -54,7 +56,10 @@ class LogSumsSpace:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Self:
         """Inverse of `to_arrays`; raises KeyError for anything else, and what `LogSums.from_arrays` does."""
-        return cls(tuple(LogSumSpace.from_arrays(own) for own in _of_each(arrays)), arrays["times"])
+        spaces = tuple(LogSumSpace.from_arrays(own) for own in _of_each(arrays))
+        if "times" not in arrays:
+            raise FitError(_EARLIER)
+        return cls(spaces, arrays["times"])
 
 
 @dataclass(frozen=True)
@@ -114,5 +119,5 @@ def _numbered(each: list[dict[str, Array]]) -> dict[str, Array]:
 
 def _of_each(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
     if "costs" in arrays:
-        raise FitError("its block_prior is that of an earlier blsm: run `blsm transfer` again")
+        raise FitError(_EARLIER)
     return [under(arrays, f"sum_{number}_") for number in range(int(arrays["sums"]))]

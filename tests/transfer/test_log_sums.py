@@ -38,6 +38,28 @@ def test_each_block_is_the_geometric_mean_of_the_sums() -> None:
     np.testing.assert_allclose(fitted.predict(POOL.encodings, KNOWN), np.exp(np.mean(logarithms, axis=0)))
 
 
+def test_a_device_whose_own_time_is_among_the_costs_is_predicted_by_it() -> None:
+    # Neither is a sum of the costs; one is a device's time, but for one in ten.
+    times = np.exp(np.random.default_rng(1).normal(size=(COUNT, 2)))
+    own_ms = 0.3 * times[:, 1] * np.where(np.arange(COUNT) % 10 == 3, 1.4, 1.0)
+    pool = _pool(physical=COSTS, times=times)
+    space = LogSumsSpace.of(pool, KNOWN)
+    rows = slice(20)
+    usual = np.arange(COUNT) % 10 != 3
+    predicted_ms = space.fit(pool.encodings[rows], KNOWN[rows], own_ms[rows]).predict(pool.encodings, KNOWN)
+    np.testing.assert_allclose(predicted_ms[usual], own_ms[usual], rtol=0.02)
+    # A device that none of them tells of is predicted as without them.
+    other, without = (
+        made.fit(made_pool.encodings[rows], KNOWN[rows], NEW_MS[rows]).predict(made_pool.encodings, KNOWN)
+        for made, made_pool in ((space, pool), (SPACE, POOL))
+    )
+    np.testing.assert_allclose(other, without, rtol=0.05)
+    again = LogSums.from_arrays(space.fit(pool.encodings[rows], KNOWN[rows], own_ms[rows]).to_arrays())
+    np.testing.assert_array_equal(again.predict(pool.encodings, KNOWN), predicted_ms)
+    low_ms, high_ms = again.intervals(pool.encodings, KNOWN, 1.645)
+    assert ((low_ms <= own_ms) & (own_ms <= high_ms)).mean() >= 0.9
+
+
 def test_intervals_hold_what_was_measured_and_shrink_with_samples() -> None:
     widths = []
     for count in (4, 40):
@@ -71,3 +93,6 @@ def test_what_an_earlier_blsm_made_is_refused() -> None:
     # Then there was one sum, whose arrays had no number.
     with pytest.raises(FitError, match="run `blsm transfer` again"):
         LogSumsSpace.from_arrays(SPACE.spaces[0].to_arrays())
+    # Later, there were no times.
+    with pytest.raises(FitError, match="run `blsm transfer` again"):
+        LogSumsSpace.from_arrays({name: array for name, array in SPACE.to_arrays().items() if name != "times"})
