@@ -118,7 +118,7 @@ class Features:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def __getitem__(self, rows: slice) -> Self:
+    def __getitem__(self, rows: slice | Sequence[int]) -> Self:
         """The features of some of the configs."""
         parts = (self.vectors[rows], self.totals[rows], self.terms[rows], self.hints[rows])
         return type(self)(*parts, self.term_names, self.hint_names)

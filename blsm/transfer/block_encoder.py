@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from operator import itemgetter
 from typing import Self
 
@@ -63,6 +63,11 @@ _KINDS = (
 )
 
 
+#: Sets of blocks -> the row of each, and their features: as many sets as a pool has families, known and unseen.
+_known_features: dict[tuple[BlockConfig, ...], tuple[dict[BlockConfig, int], Features]] = {}
+_MOST_KNOWN = 16
+
+
 def work(features: Features) -> Array:
     """What blocks have to do, the same columns for every family, shape (n, columns)."""
     nothing = np.zeros(len(features))
@@ -72,10 +77,16 @@ def work(features: Features) -> Array:
     return np.column_stack([*sums, features.totals[:, TOTALS.index("bytes")]])
 
 
-@lru_cache(maxsize=16)
-def _features(configs: tuple[BlockConfig, ...]) -> Features:
-    """All features of blocks; those of a pool are looked at again and again."""
-    return Features.of(configs)
+def _features(configs: Sequence[BlockConfig]) -> Features:
+    """All features of blocks of a family; those of a pool, or some of them, are looked at again and again."""
+    for places, known in list(_known_features.values()):
+        if all(config in places for config in configs):
+            return known[[places[config] for config in configs]]
+    features = Features.of(configs)
+    _known_features[tuple(configs)] = {config: row for row, config in enumerate(configs)}, features
+    while len(_known_features) > _MOST_KNOWN:
+        _known_features.pop(next(iter(_known_features)), None)
+    return features
 
 
 @cache
@@ -114,7 +125,7 @@ class BlockEncoder:
     @classmethod
     def of(cls, configs: Mapping[str, Sequence[BlockConfig]], known: Mapping[str, tuple[Regressor, ...]]) -> Self:
         """The encoder of families, standardised by these configs of each."""
-        features = {family: _features(tuple(members)) for family, members in configs.items()}
+        features = {family: _features(members) for family, members in configs.items()}
         shapes = {family: _shapes(found) for family, found in features.items()}
         standards = {family: Standard.of(values).of_length_one(values) for family, values in shapes.items()}
         kinds = {kind_of_work(term) for found in features.values() for term in found.term_names}
@@ -132,7 +143,7 @@ class BlockEncoder:
             if not len(members):
                 continue
             own = [configs[index] for index in members]
-            features = _features(tuple(own))
+            features = _features(own)
             shapes = np.zeros((len(own), starts[-1]))
             shapes[:, starts[number] : starts[number + 1]] = standard(_shapes(features))
             found = {
