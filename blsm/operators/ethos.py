@@ -31,14 +31,10 @@ _CHANNEL, _HEADER = 1.5, 20
 _ZEROS, _MOST_BITS = 7, 0.95
 #: Bytes of memory on the chip that tensors may have.
 _ON_CHIP = 384 << 10
-#: What operators on single elements do one after the other, as multiples of what writing an output takes; None for
-#: looking it up in a table.
-PASSES: dict[str, tuple[float | None, ...]] = {
-    "add": (3.0,),
-    "multiply": (1.5,),
-    "batch_norm": (1.5, 3.0),
-    "swish": (None, 1.5),
-}
+#: What operators on single elements do one after the other, as multiples of what writing an output takes, and on an
+#: Ethos-U85, which chains it.
+PASSES = {"add": (3.0,), "multiply": (1.5,), "batch_norm": (1.5, 3.0), "swish": (2.0, 1.5)}
+_CHAINED = {"add": 1.0, "multiply": 1.0, "batch_norm": 2.0, "swish": 3.0}
 #: Channels that they work on at once at most, and on an Ethos-U85.
 _SLICES, _U85_SLICES = 128, 64
 #: Bytes of a burst of a batch normalisation's factors.
@@ -382,9 +378,7 @@ def elementwise(array: EthosU, function: Function) -> tuple[Any, Any]:
     """
     kind, height, width, channels, inputs, enters, leaves, _ = function
     memory, is_u85, (high, wide, _) = array.memory, array.geometry.is_u85, array.geometry.cells[0]
-    rates = [array.looking_up if rate is None else rate * array.writing for rate in PASSES[kind]]
-    # An Ethos-U85 chains them.
-    rates = [array.writing * len(rates)] if is_u85 else rates
+    rates = [rate * array.writing for rate in ((_CHAINED[kind],) if is_u85 else PASSES[kind])]
     pixels, deep = height * width, rounded(channels, SLICE)
     most = max(outputs for outputs, _ in array.geometry.buffers) * (1 if is_u85 else 2)
     block = np.minimum(rounded(height, high) * rounded(width, wide) * rounded(channels, LANES), most)
@@ -396,19 +390,25 @@ def elementwise(array: EthosU, function: Function) -> tuple[Any, Any]:
     outside_out = leaves * size * memory.outside.wasted(writing)
     # Factors of a batch normalisation come from where weights do, as large as its input.
     factors = size * _FACTORS_BURST / np.minimum(_FACTORS_BURST, reading) * (kind == "batch_norm" and not is_u85)
-    if is_u85:
-        outside = np.maximum(outside_in / memory.copying, outside_out / memory.write)
-    elif memory.weights < memory.read:
-        outside = np.maximum((outside_in + outside_out) / memory.outside.speed, factors / memory.weights)
-    else:
-        outside = (outside_in + outside_out + factors) / memory.outside.speed
     inside = pixels * deep * (inputs - enters + 1 - leaves) / memory.inside.speed
+    latency = memory.outside.latency[0] if enters or leaves else memory.inside.latency[0]
+    # What leaves, and what is looked up, has no channels that are none.
+    count = size if leaves or kind == "swish" else pixels * deep
 
     def took(rate: float, latency: float) -> Any:
-        return pixels * deep * np.maximum(rate, (latency / block + rate) / _CYCLES)
+        return count * np.maximum(rate, (latency / block + rate) / _CYCLES)
 
-    latency = memory.outside.latency[0] if enters or leaves else memory.inside.latency[0]
-    total = sum(np.maximum.reduce(np.broadcast_arrays(took(rate, latency), outside, inside)) for rate in rates)
+    total: Any = 0.0
+    for number, rate in enumerate(rates):
+        read = outside_in * (number == 0)
+        written = outside_out * (number == len(rates) - 1)
+        if is_u85:
+            outside = np.maximum(read / memory.copying, written / memory.write)
+        elif memory.weights < memory.read:
+            outside = np.maximum((read + written) / memory.outside.speed, factors / memory.weights)
+        else:
+            outside = (read + written + factors) / memory.outside.speed
+        total = total + np.maximum.reduce(np.broadcast_arrays(took(rate, latency), outside, inside))
     return total, took(rates[-1], memory.outside.latency[0])
 
 

@@ -310,7 +310,7 @@ class Geometry:
             taps = area // 5 * 5 + np.maximum(area % 5, 2)
             return depth / rounded(depth, SLICE) * area / taps >= depth / rounded(depth, self.depth)
         used = depth * area / (rounded(depth, LANES) * rounded(area, TAPS))
-        return (depth <= LANES) | (used > depth / rounded(depth, self.depth))
+        return (depth <= LANES) | (used >= depth / rounded(depth, self.depth))
 
 
 def _unit(cell: Cell, depth: Any) -> tuple[Any, tuple[Any, Any]]:
