@@ -21,6 +21,8 @@ SLICE = 16
 PART = 8
 #: Sides of a tile at most, pixels.
 _MOST_SIDE = 32
+#: So many operators are looked through for those that are alike.
+_MANY = 64
 
 #: Outputs that are worked on at once: height, width and channels.
 Cell = tuple[int, int, int]
@@ -125,6 +127,18 @@ class Geometry:
 
     def tile(self, window: Window) -> Tile:
         """The best one of those that fit in the buffer; the first one where none does."""
+        sizes = window.height, window.width, window.channels, window.rows, window.columns, window.depth
+        columns = np.broadcast_arrays(*sizes, *window.kernel, window.strides)
+        if columns[0].size < _MANY:
+            return self._chosen(window)
+        # Of many operators most are alike.
+        (*sizes, high, wide, strides), places = np.unique(np.stack(columns), axis=1, return_inverse=True)
+        *sides, cell = self._chosen(Window(*sizes, (high, wide), strides, window.is_depthwise, 0, 0))
+        places = places.ravel()
+        each = [np.broadcast_to(side, high.shape)[places] for side in (*sides, *cell)]
+        return Tile(*each[: len(sides)], (each[-3], each[-2], each[-1]))
+
+    def _chosen(self, window: Window) -> Tile:
         by_taps = self._by_taps(window)
         cells = self.depthwise_cells if window.is_depthwise else self.cells
         tiles = [self._tile(window, cell, by_taps) for cell in cells]
