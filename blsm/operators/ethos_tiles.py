@@ -132,11 +132,17 @@ class Geometry:
         if columns[0].size < _MANY:
             return self._chosen(window)
         # Of many operators most are alike.
-        (*sizes, high, wide, strides), places = np.unique(np.stack(columns), axis=1, return_inverse=True)
-        *sides, cell = self._chosen(Window(*sizes, (high, wide), strides, window.is_depthwise, 0, 0))
-        places = places.ravel()
-        each = [np.broadcast_to(side, high.shape)[places] for side in (*sides, *cell)]
-        return Tile(*each[: len(sides)], (each[-3], each[-2], each[-1]))
+        alike, places = np.unique(np.stack(columns), axis=1, return_inverse=True)
+        height, width, channels, rows, across, depth, high, wide, strides = alike
+        found = self._chosen(
+            Window(height, width, channels, rows, across, depth, (high, wide), strides, window.is_depthwise, 0, 0)
+        )
+
+        def each(values: Any) -> Any:
+            return np.broadcast_to(values, height.shape)[places.ravel()]
+
+        sides = {name: each(values) for name, values in found._asdict().items() if name != "cell"}
+        return Tile(**sides, cell=(each(found.cell[0]), each(found.cell[1]), each(found.cell[2])))
 
     def _chosen(self, window: Window) -> Tile:
         by_taps = self._by_taps(window)
