@@ -128,7 +128,12 @@ class BlockEncoder:
         features = {family: _features(members) for family, members in configs.items()}
         shapes = {family: _shapes(found) for family, found in features.items()}
         standards = {family: Standard.of(values).of_length_one(values) for family, values in shapes.items()}
-        kinds = {kind_of_work(term) for found in features.values() for term in found.term_names}
+        kinds = {
+            kind_of_work(term)
+            for found in features.values()
+            for term, amounts in zip(found.term_names, found.terms.T, strict=True)
+            if amounts.any()
+        }
         return cls(standards, known, tuple(sorted(kinds)))
 
     def encode(self, configs: Sequence[BlockConfig]) -> Encodings:
