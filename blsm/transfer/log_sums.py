@@ -76,21 +76,30 @@ class LogSums:
 
     def predict(self, encodings: Array, known_ms: Array) -> Array:
         """Milliseconds, the geometric mean of the sums or the device's own time, shape (n,)."""
-        logarithms = np.mean([found.predict(encodings, known_ms) for found in self.sums], axis=0)
-        if self.time is not None:
-            share = self.time.share(self._variance(encodings, known_ms))
-            logarithms = share * self.time.predict(encodings) + (1 - share) * logarithms
-        latency_ms: Array = np.exp(logarithms)
-        return latency_ms
+        if self.time is None:
+            return self._of_sums(encodings, known_ms)
+        return self._with_time(self.time, encodings, known_ms)[0]
 
     def intervals(self, encodings: Array, known_ms: Array, deviations: float) -> tuple[Array, Array]:
         """So many standard deviations below and above, milliseconds, each of shape (n,)."""
-        variance = self._variance(encodings, known_ms)
-        if self.time is not None:
-            share = self.time.share(variance)
-            variance = share * self.time.spread**2 + (1 - share) * variance
-        middle_ms, factor = self.predict(encodings, known_ms), np.exp(deviations * np.sqrt(variance))
+        if self.time is None:
+            middle_ms, variance = self._of_sums(encodings, known_ms), self._variance(encodings, known_ms)
+        else:
+            middle_ms, variance = self._with_time(self.time, encodings, known_ms)
+        factor = np.exp(deviations * np.sqrt(variance))
         return middle_ms / factor, middle_ms * factor
+
+    def _with_time(self, time: OneCost, encodings: Array, known_ms: Array) -> tuple[Array, Array]:
+        """Milliseconds by the sums and the device's own time, and the variance of their logarithms, shape (n,) each."""
+        variance = self._variance(encodings, known_ms)
+        share = time.share(variance)
+        logarithms = share * time.predict(encodings) + (1 - share) * np.log(self._of_sums(encodings, known_ms))
+        return np.exp(logarithms), share * time.spread**2 + (1 - share) * variance
+
+    def _of_sums(self, encodings: Array, known_ms: Array) -> Array:
+        """Milliseconds, the geometric mean of the sums, shape (n,)."""
+        latency_ms: Array = np.exp(np.mean([found.predict(encodings, known_ms) for found in self.sums], axis=0))
+        return latency_ms
 
     def _variance(self, encodings: Array, known_ms: Array) -> Array:
         """Of the logarithms that the sums predict, shape (n,)."""
