@@ -3,8 +3,9 @@
 An array finishes a tile of outputs before it begins the next one. It multiplies, writes out what is accumulated, and
 moves tensors and weights, all at once: the slowest decides, but for the first inputs and the last outputs.
 
-Source: Arm Vela (Apache 2.0), whose model the device `asic` reads. This is that of single operators, for many at once.
-What the compiler's scheduler decides among operators, which tensors stay on the chip above all, is left to the fit.
+Source: Arm Vela (Apache 2.0), whose model the device `asic` reads. This is that of operators, one after the other, for
+many blocks at once, with the tile, and the weights and inputs on the chip, that the compiler decides on. What it does
+with tensors that are too large for the chip, cutting operators into stripes, is left to the fit.
 """
 
 from __future__ import annotations
