@@ -1,4 +1,4 @@
-"""Active sampling: what to measure next is what an ensemble of surrogates disagrees on most."""
+"""Active sampling: what to measure next is what is least like anything measured, in what surrogates go by."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
-from blsm.surrogates import DEFAULT_REGRESSOR, regressor_class
+from blsm.surrogates.boosted_trees import BoostedTrees
 
-#: The first batch, which fills the space evenly: an ensemble of fewer knows too little to choose.
+#: The first batch, which fills the space evenly: a surrogate of fewer knows too little to choose.
 FIRST_BATCH = 100
 #: The pool to choose from holds this many times the configs that are wanted.
 POOL_FACTOR = 4
 #: A batch is this share of what is measured already: fitting then stays short beside measuring.
 _GROWTH = 0.4
-_MEMBERS = 4
 _VALIDATION_SHARE = 0.15
-#: How sharply disagreement decides.
-_SHARPNESS = 2.0
 
 
 def next_batch(
@@ -27,15 +24,15 @@ def next_batch(
 ) -> list[BlockConfig]:
     """The configs of one family to measure next.
 
-    The choice is random, with probabilities that grow with the square of the disagreement: a batch of the very largest
-    would be many times the same config (Kirsch et al. 2023, "Stochastic Batch Acquisition", Section 3).
+    Where the pool is crowded and far from what is measured: see `dividing`. How far apart two configs are is what their
+    latencies depend on, as a surrogate of the measured ones sees it.
 
     Args:
         measured_ms: config -> latency in milliseconds, of those measured so far.
         pool: configs to choose from, in an order that fills the space evenly.
         begun: how many were begun so far: those measured, and those that failed.
         wanted: how many are to be measured in all.
-        seed: of the ensemble and the choice; the same seed and measurements give the same batch.
+        seed: of the surrogate; the same seed and measurements give the same batch.
 
     Returns:
         At most `wanted - begun` configs of the pool that are not measured yet; empty where enough were begun.
@@ -46,37 +43,48 @@ def next_batch(
     count = min(wanted - begun, round(_GROWTH * len(measured_ms)), len(candidates))
     if count <= 0:
         return []
-    score = _SHARPNESS * np.log(disagreement(measured_ms, candidates, seed).clip(1e-9))
-    # The largest scores with Gumbel noise are a random sample without replacement.
-    score += np.random.default_rng([seed, len(measured_ms)]).gumbel(size=len(candidates))
-    return [candidates[index] for index in np.argsort(-score)[:count]]
+    points = _surrogate(measured_ms, seed).embedded([*measured_ms, *candidates])
+    known, new = np.split(points, [len(measured_ms)])
+    return [candidates[place] for place in dividing(known, new, count)]
 
 
-def disagreement(measured_ms: Mapping[BlockConfig, float], candidates: Sequence[BlockConfig], seed: int) -> Array:
-    """How far surrogates fitted on different samples of the measurements disagree.
+def dividing(centres: Array, points: Array, count: int) -> list[int]:
+    """The points that divide the largest clusters, one after the other.
+
+    A cluster is a centre with the points that are nearer to it than to any other, and its size the sum of their squared
+    distances. The farthest point of the largest one becomes a centre, too ("largest cluster maximum distance",
+    Holzmueller et al. 2023, "A Framework and Benchmark for Deep Batch Active Learning for Regression", Section 4.3).
 
     Args:
-        measured_ms: config -> latency in milliseconds, all of one family.
-        candidates: further configs of that family.
-        seed: of the samples and the fits.
+        centres: shape (m, dimensions), m at least 1.
+        points: shape (n, dimensions).
+        count: how many, at most n.
 
     Returns:
-        Standard deviation of the logarithm of their predictions, shape (len(candidates),).
+        Their places among the points, in the order of choice.
     """
-    configs, latency_ms = list(measured_ms), np.array(list(measured_ms.values()))
-    rng = np.random.default_rng([seed, len(configs)])
-    predictions = []
-    for member in range(_MEMBERS):
-        sample = rng.permutation(np.unique(rng.integers(len(configs), size=len(configs))))
-        train, validation = np.split(sample, [len(sample) - round(_VALIDATION_SHARE * len(sample))])
-        surrogate = regressor_class(DEFAULT_REGRESSOR)()
-        surrogate.fit(
-            [configs[index] for index in train],
-            latency_ms[train],
-            [configs[index] for index in validation],
-            latency_ms[validation],
-            seed + member,
-        )
-        predictions.append(np.log(surrogate.predict(candidates)))
-    deviation: Array = np.std(predictions, axis=0)
-    return deviation
+    norms = np.square(points).sum(axis=1)
+    nearest, distance, free = np.zeros(len(points), np.int64), np.full(len(points), np.inf), np.ones(len(points), bool)
+    chosen: list[int] = []
+    for number in range(len(centres) + count):
+        if number < len(centres):
+            centre = centres[number]
+        else:
+            largest = nearest == np.bincount(nearest, weights=distance).argmax()
+            place = int(np.where(free, np.where(largest, distance, -1.0), -2.0).argmax())
+            free[place] = False
+            chosen.append(place)
+            centre = points[place]
+        to_centre = (norms - 2 * points @ centre + centre @ centre).clip(0.0)
+        nearer = to_centre < distance
+        nearest[nearer], distance[nearer] = number, to_centre[nearer]
+    return chosen
+
+
+def _surrogate(measured_ms: Mapping[BlockConfig, float], seed: int) -> BoostedTrees:
+    order = np.random.default_rng([seed, len(measured_ms)]).permutation(len(measured_ms))
+    configs, latency_ms = [list(measured_ms)[index] for index in order], np.array(list(measured_ms.values()))[order]
+    kept = len(configs) - round(_VALIDATION_SHARE * len(configs))
+    surrogate = BoostedTrees()
+    surrogate.fit(configs[:kept], latency_ms[:kept], configs[kept:], latency_ms[kept:], seed)
+    return surrogate

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import blsm
-from blsm.active import FIRST_BATCH, disagreement, next_batch
+from blsm.active import FIRST_BATCH, dividing, next_batch
 from blsm.testing import fake_latency_ms
 
 Measured = dict[blsm.BlockConfig, float]
@@ -43,17 +43,20 @@ def test_the_seed_decides(pool: list[blsm.BlockConfig], measured: Measured) -> N
     assert first == again != other
 
 
-def test_what_surrogates_know_nothing_of_is_measured_next(pool: list[blsm.BlockConfig]) -> None:
-    def latency_ms(config: blsm.BlockConfig) -> float:
-        # Of 7x7 kernels, each config is a law of its own.
-        strange = 1 + len(str(config)) % 7 if config.to_dict()["kernel_size"] == 7 else 1
-        return fake_latency_ms([config]) * strange
+def test_what_nothing_measured_is_like_is_measured_next(pool: list[blsm.BlockConfig]) -> None:
+    def is_large(config: blsm.BlockConfig) -> bool:
+        return config.to_dict()["filters"] > 160
 
-    measured = {config: latency_ms(config) for config in pool[:200]}
-    rest = pool[200:]
-    strange = np.array([config.to_dict()["kernel_size"] == 7 for config in rest])
-    deviation = disagreement(measured, rest, seed=0)
-    assert deviation.shape == (200,)
-    assert deviation[strange].mean() > 2 * deviation[~strange].mean()
-    batch = next_batch(measured, pool, len(measured), 240, seed=0)
-    assert np.mean([config.to_dict()["kernel_size"] == 7 for config in batch]) > 1.5 * strange.mean()
+    known = [config for config in pool if not is_large(config)][:FIRST_BATCH]
+    measured = {config: fake_latency_ms([config]) for config in known}
+    rest = [config for config in pool if config not in measured]
+    batch = next_batch(measured, pool, len(measured), 300, seed=0)
+    assert np.mean([*map(is_large, batch)]) > 1.2 * np.mean([*map(is_large, rest)])
+
+
+def test_the_farthest_point_of_the_largest_cluster_is_next() -> None:
+    points = np.array([[0.0, 2.0], [10.0, 0.0], [10.0, 1.0], [10.5, 0.5], [-3.0, 0.0], [10.0, 1.0]])
+    # The first centre has all points; the new one then has its three neighbours, which are near.
+    assert dividing(np.zeros((1, 2)), points, 3) == [3, 4, 0]
+    assert sorted(dividing(np.zeros((1, 2)), points, 6)) == list(range(6))
+    assert sorted(dividing(points[:1], points[[0, 0, 0]], 3)) == [0, 1, 2]

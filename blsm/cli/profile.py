@@ -49,7 +49,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--active",
         action="store_true",
-        help="batch by batch, measure next what surrogates fitted so far disagree on most, until there are --samples",
+        help="batch by batch, measure next what is least like anything measured, by what latencies depend on as far as "
+        "is known by then, until there are --samples",
     )
     command.add_argument(
         "--context",

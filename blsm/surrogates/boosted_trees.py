@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
 
 from blsm._types import Array
+from blsm.blocks import BlockConfig
 from blsm.features import Features
 from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS, THREAD_COSTS
 from blsm.surrogates.base import Regressor, to_json
 from blsm.surrogates.roofline import LEAST_MS, Roofline
+from blsm.surrogates.scaling import Scaling
 from blsm.surrogates.trees import SQUARES, Trees
 
 #: Costs to leave out, and how much smaller the error must be for it: counting arrays takes most of the time of a
@@ -88,6 +90,24 @@ class BoostedTrees(Regressor):
         base_ms, inputs = self._base_and_inputs(features)
         latency_ms: Array = base_ms * np.exp(self._trees.predict(inputs))
         return latency_ms
+
+    def embedded(self, configs: Sequence[BlockConfig]) -> Array:
+        """Configs as points, the farther apart the more the trees tell them apart.
+
+        Args:
+            configs: two or more of its family.
+
+        Returns:
+            What the trees see and its ranks among the configs, shape (len(configs), 2 * inputs): each column of unit
+            variance, times the square root of the input's share of what all inputs gained in the fit. Costs span orders
+            of magnitude: by themselves the largest count, by their ranks all.
+        """
+        from scipy.stats import rankdata
+
+        _, inputs = self._base_and_inputs(Features.of(configs, self.term_names, self.hint_names))
+        columns = np.hstack([inputs, rankdata(inputs, axis=0)])
+        points: Array = Scaling.of(columns, columns.shape[1])(columns) * np.tile(np.sqrt(self._trees.gains), 2)
+        return points
 
     def to_files(self) -> dict[str, bytes]:
         trees = self._trees.to_files()

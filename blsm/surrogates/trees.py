@@ -92,6 +92,13 @@ class Trees:
         predicted = np.asarray(self._booster.predict(self._reach.scaling(inputs), num_threads=threads))
         return predicted.clip(self._reach.low, self._reach.high)
 
+    @property
+    def gains(self) -> Array:
+        """The share of each input in what all splits gained, shape (inputs,)."""
+        gains = self._booster.feature_importance("gain")
+        shares: Array = gains / max(gains.sum(), np.finfo(float).tiny)
+        return shares
+
     def to_files(self) -> dict[str, bytes]:
         """The trees as named files of plain data."""
         files = {_TREES: self._booster.model_to_string().encode()}
