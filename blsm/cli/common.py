@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,15 +73,14 @@ def add_protocol(command: argparse.ArgumentParser) -> None:
     )
 
 
-def protocol(options: argparse.Namespace) -> Protocol:
-    """The protocol that --visits and --invocations ask for."""
+def protocol(options: argparse.Namespace, usual: Protocol | None = None) -> Protocol:
+    """The protocol that --visits and --invocations ask for; in all else the usual one."""
     from blsm.profiling import Protocol
 
+    asked = replace(usual or Protocol(), visits=options.visits)
     if options.invocations is None:
-        return Protocol(visits=options.visits)
-    return Protocol(
-        visits=options.visits, invocations=options.invocations, max_visit_s=None, min_invocations=options.invocations
-    )
+        return asked
+    return replace(asked, invocations=options.invocations, max_visit_s=None, min_invocations=options.invocations)
 
 
 def positive(text: str) -> int:

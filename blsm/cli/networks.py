@@ -39,7 +39,7 @@ def of_model(model: LatencyModel, count: int, seed: int) -> list[Chain]:
 def measure(
     device: Device, store: ProfileStore, chains: Sequence[Chain], seed: int, description: str
 ) -> dict[Chain, float]:
-    """Measures chains, or takes them from the store.
+    """Measures chains by the protocol of networks, or takes them from the store.
 
     Returns:
         Chain -> milliseconds, of those that could be measured.
@@ -49,9 +49,9 @@ def measure(
     """
     from blsm.errors import BlsmError
     from blsm.profiles import latencies
-    from blsm.profiling import Protocol
+    from blsm.profiling import NETWORK_PROTOCOL
 
-    report = common.run_campaign(device, store, chains, protocol=Protocol(), seed=seed, description=description)
+    report = common.run_campaign(device, store, chains, protocol=NETWORK_PROTOCOL, seed=seed, description=description)
     if report.stopped == "interrupted":
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
     measured = latencies(store.profiles(device.name))

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from blsm.cli.common import duration, protocol
+from blsm.profiling import Protocol
 
 
 def test_durations() -> None:
@@ -19,3 +20,9 @@ def test_asking_for_invocations_makes_them_exact() -> None:
     assert (exact.visits, exact.invocations, exact.min_invocations, exact.max_visit_s) == (2, 10_000, 10_000, None)
     adaptive = protocol(argparse.Namespace(visits=3, invocations=None))
     assert adaptive.max_visit_s is not None
+
+
+def test_what_is_not_asked_for_stays_as_usual() -> None:
+    usual = Protocol(max_visit_s=0.5, min_invocations=7)
+    asked = protocol(argparse.Namespace(visits=2, invocations=None), usual)
+    assert asked == Protocol(visits=2, max_visit_s=0.5, min_invocations=7)
