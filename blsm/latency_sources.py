@@ -55,7 +55,7 @@ class HardwareInTheLoop:
 
     Args:
         device: the device, or its name.
-        protocol: how to time; `blsm.profiling.NETWORK_PROTOCOL` if None.
+        protocol: how to time; `Protocol.of_networks()` if None.
 
     Raises:
         UnknownDeviceError: no device of this name.

@@ -1,12 +1,11 @@
 """Measuring blocks and networks on devices."""
 
 from blsm.profiling.campaign import Campaign, CampaignReport
-from blsm.profiling.devices import NETWORK_PROTOCOL, Device, Protocol, Session, device, devices, register_device
+from blsm.profiling.devices import Device, Protocol, Session, device, devices, register_device
 from blsm.profiling.hosts import RemoteDevice
 from blsm.profiling.single import measure_model
 
 __all__ = [
-    "NETWORK_PROTOCOL",
     "Campaign",
     "CampaignReport",
     "Device",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from blsm.errors import DeviceError
 from blsm.profiles import Chain, Visit
 from blsm.profiling import machine
-from blsm.profiling.devices.base import NETWORK_PROTOCOL, Device, Protocol
+from blsm.profiling.devices.base import Device, Protocol
 
 if TYPE_CHECKING:
     import keras
@@ -21,12 +21,12 @@ def measure_model(model: keras.Model | Chain, device: Device, protocol: Protocol
     Args:
         model: with a fixed input shape, batch axis aside; or block configs in order.
         device: measures it.
-        protocol: how to time; `NETWORK_PROTOCOL` if None.
+        protocol: how to time; `Protocol.of_networks()` if None.
 
     Raises:
         DeviceError: the device is not usable here, or the model can't be compiled or run on it.
     """
-    protocol = protocol or NETWORK_PROTOCOL
+    protocol = protocol or Protocol.of_networks()
     if (lacking := device.missing()) is not None:
         raise DeviceError(f"{device.name} is not usable here: {lacking}")
     for tensor in () if isinstance(model, tuple) else model.inputs:

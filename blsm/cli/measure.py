@@ -25,11 +25,11 @@ def run(options: argparse.Namespace) -> None:
     import json
 
     from blsm.network import load_keras_model
-    from blsm.profiling import NETWORK_PROTOCOL, measure_model
+    from blsm.profiling import Protocol, measure_model
 
     target = common.measured_device(options)
     with common.quiet():
-        visits = measure_model(load_keras_model(options.model), target, common.protocol(options, NETWORK_PROTOCOL))
+        visits = measure_model(load_keras_model(options.model), target, common.protocol(options, Protocol.of_networks()))
     latency_ms = min(visit.minimum_ns for visit in visits) / 1e6
     spread = max(visit.minimum_ns for visit in visits) / 1e6 / latency_ms - 1
     invocations = sum(visit.invocations for visit in visits)

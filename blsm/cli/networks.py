@@ -49,9 +49,9 @@ def measure(
     """
     from blsm.errors import BlsmError
     from blsm.profiles import latencies
-    from blsm.profiling import NETWORK_PROTOCOL
+    from blsm.profiling import Protocol
 
-    report = common.run_campaign(device, store, chains, protocol=NETWORK_PROTOCOL, seed=seed, description=description)
+    report = common.run_campaign(device, store, chains, protocol=Protocol.of_networks(), seed=seed, description=description)
     if report.stopped == "interrupted":
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
     measured = latencies(store.profiles(device.name))

@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from blsm.errors import DomainError, UnknownDeviceError
 from blsm.profiling.devices.asic import Asic
-from blsm.profiling.devices.base import NETWORK_PROTOCOL, Device, Protocol, Session
+from blsm.profiling.devices.base import Device, Protocol, Session
 from blsm.profiling.devices.gpu import Gpu
 from blsm.profiling.devices.litert import CloudCpu, EdgeCpu, EdgeCpuInt8
 from blsm.profiling.devices.onnx import OnnxCpu
 from blsm.profiling.devices.openvino import OpenVinoCpu
 from blsm.profiling.devices.tensorflow import TensorFlowCpu
 
-__all__ = ["NETWORK_PROTOCOL", "Device", "Protocol", "Session", "device", "devices", "register_device"]
+__all__ = ["Device", "Protocol", "Session", "device", "devices", "register_device"]
 
 _devices: dict[str, type[Device]] = {}
 DeviceClass = TypeVar("DeviceClass", bound=type[Device])
