@@ -28,8 +28,9 @@ def run(options: argparse.Namespace) -> None:
     from blsm.profiling import Protocol, measure_model
 
     target = common.measured_device(options)
+    protocol = common.protocol(options, Protocol.of_networks())
     with common.quiet():
-        visits = measure_model(load_keras_model(options.model), target, common.protocol(options, Protocol.of_networks()))
+        visits = measure_model(load_keras_model(options.model), target, protocol)
     latency_ms = min(visit.minimum_ns for visit in visits) / 1e6
     spread = max(visit.minimum_ns for visit in visits) / 1e6 / latency_ms - 1
     invocations = sum(visit.invocations for visit in visits)

@@ -51,7 +51,8 @@ def measure(
     from blsm.profiles import latencies
     from blsm.profiling import Protocol
 
-    report = common.run_campaign(device, store, chains, protocol=Protocol.of_networks(), seed=seed, description=description)
+    protocol = Protocol.of_networks()
+    report = common.run_campaign(device, store, chains, protocol=protocol, seed=seed, description=description)
     if report.stopped == "interrupted":
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
     measured = latencies(store.profiles(device.name))
