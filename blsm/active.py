@@ -8,6 +8,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
+from blsm.fitting import part
 from blsm.surrogates.boosted_trees import BoostedTrees
 
 #: The first batch, which fills the space evenly: a surrogate of fewer knows too little to choose.
@@ -83,8 +84,7 @@ def dividing(centres: Array, points: Array, count: int) -> list[int]:
 
 def _surrogate(measured_ms: Mapping[BlockConfig, float], seed: int) -> BoostedTrees:
     order = np.random.default_rng([seed, len(measured_ms)]).permutation(len(measured_ms))
-    configs, latency_ms = [list(measured_ms)[index] for index in order], np.array(list(measured_ms.values()))[order]
-    kept = len(configs) - round(_VALIDATION_SHARE * len(configs))
+    train, validation = np.split(order, [len(order) - round(_VALIDATION_SHARE * len(order))])
     surrogate = BoostedTrees()
-    surrogate.fit(configs[:kept], latency_ms[:kept], configs[kept:], latency_ms[kept:], seed)
+    surrogate.fit(*part(measured_ms, train), *part(measured_ms, validation), seed)
     return surrogate

@@ -150,8 +150,8 @@ def _predicted_unseen(
         unseen = order[fold::_FOLDS]
         rest = order[~np.isin(order, unseen)]
         regressor, count = new(), round((1 - _VALIDATION_SHARE) * len(rest))
-        regressor.fit(*_part(measured, rest[:count]), *_part(measured, rest[count:]), seed)
-        chosen, _ = _part(measured, unseen)
+        regressor.fit(*part(measured, rest[:count]), *part(measured, rest[count:]), seed)
+        chosen, _ = part(measured, unseen)
         found.update(zip(chosen, regressor.predict(chosen).tolist(), strict=True))
     return found
 
@@ -164,7 +164,7 @@ def verdict(measured: Mapping[Chain, float]) -> Additivity | None:
         return None
 
 
-def _part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[BlockConfig], Array]:
+def part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[BlockConfig], Array]:
     """Some of the blocks by their places, and their latencies."""
     configs, latency_ms = list(measured), np.array(list(measured.values()))
     return [configs[index] for index in indices], latency_ms[indices]
@@ -173,8 +173,8 @@ def _part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[B
 def _fit_family(regressor: Regressor, measured: dict[BlockConfig, float], seed: int) -> BlockSurrogate:
     configs = list(measured)
     parts = split(len(configs), seed)
-    regressor.fit(*_part(measured, parts.train), *_part(measured, parts.validation), seed)
-    test, test_ms = _part(measured, parts.test)
+    regressor.fit(*part(measured, parts.train), *part(measured, parts.validation), seed)
+    test, test_ms = part(measured, parts.test)
     predicted_ms = regressor.predict(test)
     return BlockSurrogate(
         regressor,
