@@ -6,7 +6,7 @@ narrower range; after calibration by 20 other networks, the share within 5 % and
 interval. Where isolated blocks don't add up, from what each adds after another, and isolated for comparison. Beside
 them: the same networks measured twice, multiply-accumulates, and the layer-wise approach, every Keras layer timed alone
 and summed. Each device has a store of its own: run again to continue. On 2 quiet cores 15 minutes a device (LiteRT on
-one thread) to 100 (in chains, on all cores).
+one thread) to 100 (in chains, on all cores) before networks were visited longer, and some 20 more since (LiteRT).
 """
 
 from __future__ import annotations
