@@ -19,6 +19,7 @@ import importlib
 import importlib.metadata
 import json
 import math
+import mmap
 import os
 import platform
 import selectors
@@ -48,8 +49,13 @@ _SPREAD_S, _BUSY = 0.005, 0.25
 #: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core:
 #: more than what some processors slow down by after wide vectors.
 _PULSE_STEPS, _DISTURBED = 300, 1.4
-#: How long invocations follow each other without a pulse, nanoseconds.
-_BURST_NS = 50_000
+#: How long invocations follow each other without a pulse, nanoseconds: where one core computes, whose pulse takes some
+#: microseconds, and where several do, whose pulse takes some hundred.
+_BURST_NS, _BURST_OF_CORES_NS = 50_000, 3_000_000
+#: A pulse of several cores: answers of each to the calling thread's, loops of each, how long these are waited for.
+_TRIPS, _BEATS, _TOGETHER_NS = 40, 15, 20_000_000
+#: What is said after the last of these answers, and after the last loop; answers have lower numbers.
+_BEAT, _DONE = 254, 255
 #: Of the last visits, the fastest pulse of each, this share is faster than what counts as the fastest: a few lucky ones
 #: must not make all others look slow, and a core that is slow for good is as fast as it can be.
 _PULSE_VISITS, _LUCKY = 20, 0.15
@@ -341,25 +347,153 @@ def facts(runner: str) -> dict[str, Any]:
 
 
 class Pulse:
-    """Tells whether a core is as fast as it can be, by the time that a short loop takes on it.
+    """Tells whether the cores that compute are as fast as they can be, by the time that a short loop takes on them.
 
     Whoever computes on the other hardware thread of a core, another virtual machine say, slows everything on it by half
     and more, for milliseconds or for minutes; so does a lower clock. To be called after invocations only: a core that
     has done nothing else for a while may have a higher clock.
+
+    The cores of a virtual machine are where its host puts them: for a while two may share a physical core, or lie so
+    far apart that what one has written takes the other one long to read. So several loop at the same time, and how
+    long they take to answer the calling thread counts, too. A process on each waits for that.
+
+    Args:
+        cores: those that may compute together; none for whichever core the calling thread is on.
     """
 
-    def __init__(self) -> None:
-        self._fastest_ns: collections.deque[int] = collections.deque(maxlen=_PULSE_VISITS)
+    def __init__(self, cores: Sequence[int] = ()) -> None:
+        self._followers: list[_Follower] = []
+        for core in cores:
+            self._followers.append(_Follower(core, self._followers))
+        self._cores: Sequence[int] = ()
+        self._known_ns: dict[Sequence[int], collections.deque[list[int]]] = {}
 
-    def begin(self) -> None:
-        """Begins a visit."""
-        self._fastest_ns.append(_beat_ns())
+    def begin(self, cores: Sequence[int] = ()) -> None:
+        """Begins a visit.
+
+        Args:
+            cores: those that compute in it; at most one stands for the calling thread's.
+        """
+        self._cores = tuple(cores) if len(cores) > 1 else ()
+        self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS)).append(self.take_ns())
+
+    @property
+    def burst(self) -> tuple[int, int]:
+        """How long invocations may follow each other without a pulse, nanoseconds, and how many have to."""
+        # Threads that slept during a pulse wake in the first invocation after it.
+        return (_BURST_OF_CORES_NS, 2) if self._cores else (_BURST_NS, 1)
 
     def is_fast(self) -> bool:
-        """Whether the core is fast now."""
-        took_ns = _beat_ns()
-        self._fastest_ns[-1] = min(self._fastest_ns[-1], took_ns)
-        return took_ns <= _DISTURBED * sorted(self._fastest_ns)[int(_LUCKY * len(self._fastest_ns))]
+        """Whether all of them are fast now."""
+        took_ns, known_ns = self.take_ns(), self._known_ns[self._cores]
+        known_ns[-1] = list(map(min, known_ns[-1], took_ns))
+        lucky = int(_LUCKY * len(known_ns))
+        return all(ns <= _DISTURBED * sorted(row[i] for row in known_ns)[lucky] for i, ns in enumerate(took_ns))
+
+    def take_ns(self) -> list[int]:
+        """What is short while all is well."""
+        if not self._cores:
+            return [_beat_ns()]
+        leading, *others = self._cores
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {leading})
+        try:
+            return self._together_ns([follower for follower in self._followers if follower.core in others])
+        finally:
+            os.sched_setaffinity(0, before)
+
+    @staticmethod
+    def _together_ns(followers: Sequence[_Follower]) -> list[int]:
+        deadline = time.perf_counter_ns() + _TOGETHER_NS
+        for follower in followers:
+            follower.wake()
+        trips_ns = [follower.trip_ns(deadline) for follower in followers]
+        for follower in followers:
+            follower.say(_BEAT)
+        return [_usual_beat_ns(), *trips_ns, *(follower.beat_ns(deadline) for follower in followers)]
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for follower in self._followers:
+            follower.close()
+
+
+class _Follower:
+    """A process on a core of its own, which answers and loops when it is woken.
+
+    Args:
+        core: where it runs.
+        others: those started before: the process must not hold the ends of their pipes, or they would never close.
+    """
+
+    #: Where each has its say in the memory that they share: lines of their own, as processors exchange whole lines.
+    _ASKED, _ANSWERED, _TOOK = 0, 256, 512
+
+    def __init__(self, core: int, others: Sequence[_Follower]) -> None:
+        self.core = core
+        self._memory = mmap.mmap(-1, mmap.PAGESIZE)
+        waits, self._wakes = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            try:
+                for end in (0, self._wakes, *(other._wakes for other in others)):
+                    os.close(end)
+                os.sched_setaffinity(0, {core})
+                while os.read(waits, 1):  # nothing comes once the other end is gone
+                    self._follow()
+            finally:
+                os._exit(0)
+        os.close(waits)
+
+    def _follow(self) -> None:
+        memory, deadline, asked = self._memory, time.perf_counter_ns() + _TOGETHER_NS, 0
+        while asked != _BEAT and time.perf_counter_ns() < deadline:
+            if memory[self._ASKED] != asked:
+                asked = memory[self._ANSWERED] = memory[self._ASKED]
+        memory[self._TOOK : self._TOOK + 8] = _usual_beat_ns().to_bytes(8, "little")
+        memory[self._ANSWERED] = _DONE
+
+    def wake(self) -> None:
+        """Has it wait for what is said."""
+        self._memory[self._ASKED] = self._memory[self._ANSWERED] = 0
+        os.write(self._wakes, b".")
+
+    def say(self, message: int) -> None:
+        """Tells it something other than what it was told last."""
+        self._memory[self._ASKED] = message
+
+    def heard(self) -> int:
+        """What it has said last."""
+        return self._memory[self._ANSWERED]
+
+    def trip_ns(self, deadline: int) -> int:
+        """How long it takes to answer once it is awake; as long as it is waited for if it does not answer."""
+        trips_ns = []
+        for trip in range(1, _TRIPS + 1):
+            began = time.perf_counter_ns()
+            self.say(trip)
+            while self.heard() != trip:
+                if time.perf_counter_ns() > deadline:
+                    return _TOGETHER_NS
+            trips_ns.append(time.perf_counter_ns() - began)
+        return min(trips_ns)
+
+    def beat_ns(self, deadline: int) -> int:
+        """What its loop took; as long as it is waited for if it does not answer."""
+        while self.heard() != _DONE:
+            if time.perf_counter_ns() > deadline:
+                return _TOGETHER_NS
+        return int.from_bytes(self._memory[self._TOOK : self._TOOK + 8], "little")
+
+    def close(self) -> None:
+        """Ends the process."""
+        os.close(self._wakes)
+        os.waitpid(self._process, 0)
+
+
+def _usual_beat_ns() -> int:
+    """The median of some."""
+    return sorted(_beat_ns() for _ in range(_BEATS))[_BEATS // 2]
 
 
 def _beat_ns() -> int:
@@ -394,11 +528,13 @@ def time_invocations(
     patience_s: float = 0.0,
     pulse: Pulse | None = None,
     min_visit_s: float = 0.0,
+    cores: Sequence[int] = (),
 ) -> Timing:
-    """Times single invocations, those between two pulses of a fast core; see `blsm.profiling.Protocol`.
+    """Times single invocations, those between two pulses of fast cores; see `blsm.profiling.Protocol`.
 
-    While the core is slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse
+    While they are slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse
     after each would take longer than they do, and other threads that compute would sleep when the next one needs them.
+    `cores` are those that compute, see `Pulse`.
     """
     clock = time.perf_counter_ns
     for _ in range(warmup):
@@ -406,7 +542,7 @@ def time_invocations(
     samples: list[int] = []
     watched = pulse if patience_s else None
     if watched is not None:
-        watched.begin()
+        watched.begin(cores)
     patience_ns, waited_ns, disturbed = int(patience_s * 1e9), 0, False
     most, least_ns = (invocations, 0) if max_visit_s is None else (math.inf, int(min_visit_s * 1e9))
     began = end = clock()
@@ -414,7 +550,10 @@ def time_invocations(
     while len(samples) < invocations or end - began - waited_ns < least_ns:
         burst: list[int] = []
         burst_began = clock()
-        while not burst or (end - burst_began < _BURST_NS and len(samples) + len(burst) < most):
+        longest_ns, least = (_BURST_NS, 1) if watched is None else watched.burst
+        while not burst or (
+            (len(burst) < least or end - burst_began < longest_ns) and len(samples) + len(burst) < most
+        ):
             start = clock()
             invoke()
             end = clock()
@@ -435,7 +574,7 @@ def time_invocations(
     return Timing(samples, waited_ns, disturbed)
 
 
-def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
+def spread_threads(invoke: Invoke, cores: Sequence[int]) -> Sequence[int]:
     """Gives each of the threads that compute a core of its own.
 
     The kernel may leave two of them on one core for half a minute, while another one idles: all takes twice as long
@@ -445,9 +584,12 @@ def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
     Args:
         invoke: what computes.
         cores: those that the process may use.
+
+    Returns:
+        The cores that they have.
     """
     if len(cores) < 2:
-        return
+        return cores
     invoke()  # some runtimes make their threads now
     threads = Path("/proc/self/task")
     try:
@@ -459,13 +601,16 @@ def spread_threads(invoke: Invoke, cores: Sequence[int]) -> None:
         # Fields of `stat` after the name, which may contain anything: the 37th of them is where it ran last.
         ran = {thread: int((threads / f"{thread}/stat").read_text().rpartition(")")[2].split()[36]) for thread in took}
     except OSError:  # a kernel that does not say, or a thread that ended
-        return
+        return ()
     busy = sorted((t for t in took if took[t] > _BUSY * max(took.values())), key=lambda t: -took[t])[: len(cores)]
     stays = {ran[thread]: thread for thread in reversed(busy)}  # core -> the busiest thread on it
     free = [core for core in cores if core not in stays]
+    placed = []
     for thread in busy:
+        placed.append(ran[thread] if stays[ran[thread]] == thread else free.pop())
         with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, {ran[thread] if stays[ran[thread]] == thread else free.pop()})
+            os.sched_setaffinity(thread, placed[-1:])
+    return sorted(placed)
 
 
 def _taken_ns(thread: int) -> int:
@@ -483,11 +628,11 @@ def answer(
             return facts(runner)
         os.sched_setaffinity(0, cores)  # new threads inherit it
         invoke = RUNNERS[runner](request.pop("artifact"), **options)
-        spread_threads(invoke, cores)
+        computing = spread_threads(invoke, cores)
         started_s = time.time()
         # Where many invocations are dispatched at once, another processor computes.
         count = invoke.invocations if isinstance(invoke, Dispatch) else 1
-        timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None)
+        timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None, cores=computing)
         samples_ns = [sample_ns // count for sample_ns in timing.samples_ns]
         waited_s = timing.waited_ns / 1e9
         return {"samples_ns": samples_ns, "waited_s": waited_s, "disturbed": timing.disturbed, "started_s": started_s}
@@ -681,7 +826,8 @@ def main() -> None:
     # Runtimes print to standard output at will: answers get a channel of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    cores, pulse = available_cores(), Pulse()
+    cores = available_cores()
+    pulse = Pulse(cores if len(cores) > 1 else ())
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options, cores, pulse)) + "\n")
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import signal
+import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,6 +121,17 @@ def test_long_invocations_have_a_pulse_each(monkeypatch: pytest.MonkeyPatch) -> 
     assert (len(timing.samples_ns), pulse.count) == (60, 61)
 
 
+@pytest.mark.parametrize(("invocation_ns", "samples", "pulses"), [(60_000, 100, 3), (5_000_000, 60, 31)])
+def test_where_several_cores_compute_pulses_are_rarer(
+    invocation_ns: int, samples: int, pulses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, pulse = _Clock(monkeypatch, invocation_ns), _Scripted([])
+    monkeypatch.setattr(pulse, "take_ns", lambda: [0])
+    timing = time_invocations(clock.invoke, 60, 1.0, 5, warmup=0, patience_s=1.0, pulse=pulse, cores=[0, 1])
+    # One every 3 ms, that is 50 invocations of 60 us, but no more often than every two invocations.
+    assert (len(timing.samples_ns), pulse.count) == (samples, pulses)
+
+
 @pytest.mark.parametrize(("max_visit_s", "count"), [(1.0, 5000), (None, 160)])
 def test_short_invocations_fill_a_visit_unless_their_number_is_exact(
     max_visit_s: float | None, count: int, monkeypatch: pytest.MonkeyPatch
@@ -196,7 +211,67 @@ def test_a_core_that_is_slow_for_good_is_as_fast_as_it_can_be(beats: list[int]) 
     assert all(found[40:])
 
 
-@pytest.mark.skipif(len(available_cores()) < 2, reason="needs two cores")
+needs_two_cores = pytest.mark.skipif(len(available_cores()) < 2, reason="needs two cores")
+
+
+@pytest.fixture
+def pulse_of_cores() -> Iterator[Pulse]:
+    """Of two cores, in a visit."""
+    with contextlib.closing(Pulse(available_cores()[:2])) as pulse:
+        pulse.begin(available_cores()[:2])
+        yield pulse
+
+
+@needs_two_cores
+def test_cores_are_timed_together_and_the_calling_thread_stays_where_it_may_be(pulse_of_cores: Pulse) -> None:
+    cores = os.sched_getaffinity(0)
+    for _ in range(20):
+        took_ns = pulse_of_cores.take_ns()
+        assert len(took_ns) == 3  # this core's loop, the other one's answer and loop
+        assert all(0 < ns <= 20_000_000 for ns in took_ns)
+    assert os.sched_getaffinity(0) == cores
+
+
+@needs_two_cores
+@pytest.mark.parametrize("slow", range(3))
+def test_cores_are_fast_if_each_is_and_they_answer_soon(
+    slow: int, pulse_of_cores: Pulse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took_ns = [1] * 3  # less than anything takes
+    monkeypatch.setattr(pulse_of_cores, "take_ns", lambda: list(took_ns))
+    assert pulse_of_cores.is_fast()
+    took_ns[slow] = 2
+    assert not pulse_of_cores.is_fast()
+
+
+@needs_two_cores
+def test_a_core_that_does_not_answer_is_not_fast(pulse_of_cores: Pulse) -> None:
+    children = [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+    for child in children[-2:]:
+        os.kill(child, signal.SIGSTOP)
+    assert not pulse_of_cores.is_fast()
+    for child in children[-2:]:
+        os.kill(child, signal.SIGCONT)
+
+
+@needs_two_cores
+def test_processes_that_answer_end_with_the_one_that_asks() -> None:
+    script = f"""
+import sys, time
+sys.path.insert(0, {str(Path(worker.__file__).parent)!r})
+import worker
+pulse = worker.Pulse(worker.available_cores()[:2])
+print("ready", flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.kill()
+        assert process.stdout.read() == b""  # which ends only when nobody holds it any more
+
+
+@needs_two_cores
 def test_threads_that_compute_get_a_core_each() -> None:
     cores = available_cores()
     data = bytes(1 << 20)  # hashing it lets other threads run
@@ -217,8 +292,9 @@ def test_threads_that_compute_get_a_core_each() -> None:
         assert len(threads) == 2
         for thread in threads:
             os.sched_setaffinity(thread, cores[:1])
-        spread_threads(invoke, cores)
+        found = spread_threads(invoke, cores)
         placed = [os.sched_getaffinity(thread) for thread in threads]
         os.sched_setaffinity(0, cores)
     assert [len(mask) for mask in placed] == [1, 1]
     assert placed[0] != placed[1]
+    assert sorted(core for mask in placed for core in mask) == found
