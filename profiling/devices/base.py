@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Protocol:
     """How a chain is timed. Latency is the minimum over all invocations of all visits.
 
-    A machine has slow spells. Short ones, of its core, a visit notices and waits for their end; see
+    A machine has slow spells. Short ones, of the cores that compute, a visit notices and waits for their end; see
     `blsm.profiling.worker.Pulse`. The minimum counts as confirmed once two visits agree on it within `agreement`; until
     then a chain gets further visits, up to twice as many as planned.
 
