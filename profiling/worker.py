@@ -358,12 +358,12 @@ class Pulse:
     long they take to answer the calling thread counts, too. A process on each waits for that.
 
     Args:
-        cores: those that may compute together; none for whichever core the calling thread is on.
+        cores: those that may compute together, ascending; none for whichever core the calling thread is on.
     """
 
     def __init__(self, cores: Sequence[int] = ()) -> None:
         self._followers: list[_Follower] = []
-        for core in cores:
+        for core in cores[1:]:  # the lowest of those that compute is the calling thread's during a pulse
             self._followers.append(_Follower(core, self._followers))
         self._cores: Sequence[int] = ()
         self._known_ns: dict[Sequence[int], collections.deque[list[int]]] = {}
@@ -372,7 +372,7 @@ class Pulse:
         """Begins a visit.
 
         Args:
-            cores: those that compute in it; at most one stands for the calling thread's.
+            cores: those that compute in it, ascending; at most one stands for the calling thread's.
         """
         self._cores = tuple(cores) if len(cores) > 1 else ()
         self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS)).append(self.take_ns())
@@ -827,7 +827,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     cores = available_cores()
-    pulse = Pulse(cores if len(cores) > 1 else ())
+    pulse = Pulse(cores)
     for line in sys.stdin:
         answers.write(json.dumps(answer(json.loads(line), arguments.runner, arguments.options, cores, pulse)) + "\n")
 
