@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common import write_result
 
+from blsm.checking import drift_of
 from blsm.cli import common
 from blsm.cli.evaluate import measure_networks, to_json
 from blsm.cli.profile import sample_chains, summary
@@ -52,7 +53,7 @@ def main() -> None:
             rows += [(regressor, *table_row(name, c.agreement)) for name, c in comparisons.items()]
             if regressor == REGRESSORS[0]:
                 predicted_versus_measured(comparisons, options.figure, "edge_cpu, not seen in fitting")
-        drift = [visit.minimum_ns for visit in store.sentinel_visits(target.name)]
+        drift = drift_of(store.sentinel_visits(target.name))
     common.print_table(rows, ("regressor", *HEADERS))
     print(f"inside the 90 % interval: {figures[REGRESSORS[0]]['networks']['inside_interval']:.1%} of the networks")
     write_result(
@@ -60,7 +61,7 @@ def main() -> None:
         {
             "samples_per_family": options.samples,
             "seed": options.seed,
-            "sentinel_drift": max(drift) / min(drift) - 1,
+            "sentinel_drift": drift,
             "fingerprint": target.fingerprint().to_json(),
             "figures": figures,
         },

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from blsm.profiles import Profile, ProfileStore, Visit
 
-#: A sentinel this much slower than its best says that the device itself changed.
-_DRIFT = 0.10
+#: Drift of more than this says that the device itself changed.
+DRIFTING = 0.10
 #: Shares of unconfirmed profiles above which a store as a whole is called unstable.
 _UNCONFIRMED = 0.02
 
@@ -34,11 +35,8 @@ class StoreCheck:
 
     @property
     def drift(self) -> float:
-        """How much slower than its best the sentinel was at the 95th percentile of its visits, relative."""
-        if not self.sentinel:
-            return 0.0
-        minima = np.array([visit.minimum_ns for visit in self.sentinel])
-        return float(np.quantile(minima, 0.95) / minima.min() - 1)
+        """See `drift_of`."""
+        return drift_of(self.sentinel)
 
     @property
     def verdict(self) -> str:
@@ -46,11 +44,19 @@ class StoreCheck:
         found = []
         if len(self.unconfirmed) > _UNCONFIRMED * max(1, len(self.measured)):
             found.append("unstable")
-        if self.drift > _DRIFT:
+        if self.drift > DRIFTING:
             found.append("drifting")
         if self.failed:
             found.append("has failures")
         return ", ".join(found) or "good"
+
+
+def drift_of(sentinel: Sequence[Visit]) -> float:
+    """How much slower than its best the sentinel was at the 95th percentile of its visits, relative; 0 for none."""
+    if not sentinel:
+        return 0.0
+    minima = np.array([visit.minimum_ns for visit in sentinel])
+    return float(np.quantile(minima, 0.95) / minima.min() - 1)
 
 
 def check_store(store: ProfileStore) -> list[StoreCheck]:

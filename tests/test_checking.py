@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import blsm
-from blsm.checking import check_store
+from blsm.checking import check_store, drift_of
 from blsm.cli.main import main
 from blsm.profiles import Fingerprint, ProfileStore, Visit
 
@@ -42,6 +42,13 @@ def test_a_quiet_store_is_good(tmp_path: Path) -> None:
             store.add_visit("edge_cpu", CHAINS[0], Visit.from_samples([minimum], 0.0))
         (check,) = check_store(store)
     assert (check.verdict, check.unconfirmed, check.drift) == ("good", (), 0.0)
+
+
+def test_one_slow_visit_in_forty_is_no_drift() -> None:
+    fast, slow = Visit.from_samples([1000], 0.0), Visit.from_samples([2000], 0.0)
+    assert drift_of([slow, *[fast] * 39]) == 0.0
+    assert drift_of([slow, slow, slow, *[fast] * 37]) == pytest.approx(1.0)
+    assert drift_of([]) == 0.0
 
 
 def test_the_command_names_what_to_run_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

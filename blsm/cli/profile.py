@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blsm.blocks import BlockConfig
-    from blsm.profiles import Chain, ProfileStore, Visit
+    from blsm.profiles import Chain, ProfileStore
     from blsm.profiling import CampaignReport, Device
 
 NAME = "profile"
@@ -71,6 +71,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Profiles and reports."""
     from blsm.active import POOL_FACTOR
+    from blsm.checking import DRIFTING, drift_of
     from blsm.cli.active import run_active
     from blsm.errors import BlsmError
     from blsm.profiles import ProfileStore
@@ -105,9 +106,9 @@ def run(options: argparse.Namespace) -> None:
             )
         else:
             report = measure(chains, options.budget)
-        drift = _drift(store.sentinel_visits(target.name)) if report.visits else None
+        drift = drift_of(store.sentinel_visits(target.name)) if report.visits else 0.0
     print(summary(report, target.name, str(options.store)))
-    if drift is not None and drift > 0.1:
+    if drift > DRIFTING:
         print(f"the device itself varied by {drift:.0%} (sentinel block): use a quieter machine, or more --visits")
     if report.stopped == "interrupted":
         raise BlsmError("interrupted; every finished visit is stored, run the same command again to continue")
@@ -233,7 +234,3 @@ def summary(report: CampaignReport, device: str, store: str) -> str:
         lines.append("the budget ran out; run the same command again to continue")
     return "\n".join(lines)
 
-
-def _drift(visits: Sequence[Visit]) -> float:
-    minima = [visit.minimum_ns for visit in visits]
-    return max(minima) / min(minima) - 1

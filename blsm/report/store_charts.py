@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blsm.checking import DRIFTING
 from blsm.profiles import QUANTILES, Profile, Visit
 from blsm.report.chart import Axis, Chart, Panel, Series
 
@@ -75,10 +76,10 @@ def drift(visits: Sequence[Visit], device: str) -> Chart:
         Series(
             "",
             [minutes[0], minutes[-1]],
-            [0.1, 0.1],
+            [DRIFTING, DRIFTING],
             "line",
             "muted",
-            ["10 %: `blsm check` calls it drifting"] * 2,
+            [f"{100 * DRIFTING:.0f} %: `blsm check` calls it drifting"] * 2,
             True,
         ),
         Series("", minutes, slower, "points", "hil", hover),
