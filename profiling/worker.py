@@ -57,8 +57,9 @@ _TRIPS, _BEATS, _TOGETHER_NS = 40, 15, 20_000_000
 #: What is said after the last of these answers, and after the last loop; answers have lower numbers.
 _BEAT, _DONE = 254, 255
 #: Of the last visits, the fastest pulse of each, this share is faster than what counts as the fastest: a few lucky ones
-#: must not make all others look slow, and a core that is slow for good is as fast as it can be.
-_PULSE_VISITS, _LUCKY = 20, 0.15
+#: must not make all others look slow, and a core that is slow for good is as fast as it can be. Visits to a slow core
+#: take a second each, so that this means more than a minute, longer than most slow spells.
+_PULSE_VISITS, _LUCKY = 100, 0.15
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
 OUTPUT = "blsm_output_"
 
@@ -367,6 +368,7 @@ class Pulse:
             self._followers.append(_Follower(core, self._followers))
         self._cores: Sequence[int] = ()
         self._known_ns: dict[Sequence[int], collections.deque[list[int]]] = {}
+        self._fast_ns: list[int] = []
 
     def begin(self, cores: Sequence[int] = ()) -> None:
         """Begins a visit.
@@ -375,7 +377,10 @@ class Pulse:
             cores: those that compute in it, ascending; at most one stands for the calling thread's.
         """
         self._cores = tuple(cores) if len(cores) > 1 else ()
-        self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS)).append(self.take_ns())
+        known_ns = self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS))
+        known_ns.append(self.take_ns())
+        lucky = int(_LUCKY * len(known_ns))
+        self._fast_ns = [sorted(row[i] for row in known_ns)[lucky] for i in range(len(known_ns[-1]))]
 
     @property
     def burst(self) -> tuple[int, int]:
@@ -387,8 +392,9 @@ class Pulse:
         """Whether all of them are fast now."""
         took_ns, known_ns = self.take_ns(), self._known_ns[self._cores]
         known_ns[-1] = list(map(min, known_ns[-1], took_ns))
-        lucky = int(_LUCKY * len(known_ns))
-        return all(ns <= _DISTURBED * sorted(row[i] for row in known_ns)[lucky] for i, ns in enumerate(took_ns))
+        if len(known_ns) == 1:  # nothing else tells what is fast
+            self._fast_ns = known_ns[-1]
+        return all(ns <= _DISTURBED * self._fast_ns[i] for i, ns in enumerate(took_ns))
 
     def take_ns(self) -> list[int]:
         """What is short while all is well."""
