@@ -17,6 +17,7 @@ import collections
 import contextlib
 import importlib
 import importlib.metadata
+import itertools
 import json
 import math
 import mmap
@@ -503,10 +504,13 @@ def _usual_beat_ns() -> int:
 
 
 def _beat_ns() -> int:
-    """The second of two loops: what the first one needs is no longer in the caches after a large invocation."""
+    """The second of two loops: what the first one needs is no longer in the caches after a large invocation.
+
+    They make no numbers: whether there is room for these depends on all that the process did before.
+    """
     for _ in range(2):
         start = time.perf_counter_ns()
-        for _ in range(_PULSE_STEPS):
+        for _ in itertools.repeat(None, _PULSE_STEPS):
             pass
     return time.perf_counter_ns() - start
 
