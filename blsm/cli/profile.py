@@ -233,4 +233,3 @@ def summary(report: CampaignReport, device: str, store: str) -> str:
     if report.stopped == "budget":
         lines.append("the budget ran out; run the same command again to continue")
     return "\n".join(lines)
-
