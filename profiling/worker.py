@@ -380,6 +380,7 @@ class Pulse:
         self._cores = tuple(cores) if len(cores) > 1 else ()
         known_ns = self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS))
         known_ns.append(self.take_ns())
+        # Once a visit: sorting takes as long as a pulse.
         lucky = int(_LUCKY * len(known_ns))
         self._fast_ns = [sorted(row[i] for row in known_ns)[lucky] for i in range(len(known_ns[-1]))]
 
