@@ -27,7 +27,8 @@ class TensorFlowCpu(HostDevice):
     def fingerprint(self) -> Fingerprint:
         found = super().fingerprint()
         # Stores of before have 150 to 200 microseconds more in every latency: what a call took in Python, and a thread.
-        return Fingerprint({**found.identity, "dispatch": "caller's thread"}, found.notes)
+        # Then all visits shared a process, in which graphs took up to 20 % longer the more had been run before.
+        return Fingerprint({**found.identity, "dispatch": "caller's thread", "process": "per visit"}, found.notes)
 
     def compile(self, model: Any, artifact: Path) -> None:
         frozen = freeze(model)
