@@ -749,7 +749,7 @@ class Worker:
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            computing, deadline = process.pid, time.monotonic() + timeout_s
+            computing, deadline, received = process.pid, time.monotonic() + timeout_s, b""
             with selectors.DefaultSelector() as selector:
                 selector.register(process.stdout, selectors.EVENT_READ)
                 if hangup is not None:
@@ -765,10 +765,15 @@ class Worker:
                             raise WorkerError(reason)
                     if process.stdout not in ready:
                         raise EOFError
-                    known = dict(json.loads(process.stdout.readline()))
-                    if "process" not in known:
-                        return known
-                    computing = known["process"]
+                    # Not by `readline`, which would keep lines to itself that a selector then waits for.
+                    if not (some := os.read(process.stdout.fileno(), 1 << 16)):
+                        raise BrokenPipeError
+                    *lines, received = (received + some).split(b"\n")
+                    for line in lines:
+                        known = dict(json.loads(line))
+                        if "process" not in known:
+                            return known
+                        computing = known["process"]
         except (BrokenPipeError, json.JSONDecodeError):
             code = self._stop()
             raise WorkerError(f"the measuring process died with status {code}{last_line(self._log, ': ')}") from None

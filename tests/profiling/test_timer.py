@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from blsm.errors import DeviceError
 from blsm.profiling import Protocol, worker
 from blsm.profiling.timer import WorkerSession
-from blsm.profiling.worker import Pulse, available_cores, spread_threads, time_invocations
+from blsm.profiling.worker import Pulse, answer_apart, available_cores, spread_threads, time_invocations
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
@@ -39,10 +40,45 @@ for line in sys.stdin:
     print(json.dumps({"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}), flush=True)
 """
 
+#: Likewise, each artifact in a process of its own, which has not seen another one.
+_FORKING_WORKER = f"""
+import os, sys, time
+sys.path.insert(0, {str(Path(worker.__file__).parent)!r})
+import worker
+seen = []
+def load(artifact):
+    seen.append(artifact)
+    assert len(seen) == 1
+    name, _, log = artifact.partition(":")
+    if name == "crash":
+        print("out of luck", file=sys.stderr, flush=True)
+        os.abort()
+    if name == "exit":
+        os._exit(3)
+    if name == "hang":
+        with open(log, "w") as file:
+            print(os.getpid(), file=file, flush=True)
+        time.sleep(60)
+    if name == "greed":
+        taken = []
+        while True:
+            taken.append(b"x" * 2**24)
+    return lambda: None
+worker.RUNNERS["odd"], worker.FORKING["odd"] = load, lambda: None
+worker.PACKAGES["odd"] = ["numpy"]
+sys.argv = ["worker", "odd"]
+worker.main()
+"""
+
 
 @pytest.fixture
 def session() -> WorkerSession:
     return WorkerSession([sys.executable, "-c", _ODD_WORKER])
+
+
+@pytest.fixture
+def forking() -> WorkerSession:
+    return WorkerSession([sys.executable, "-c", _FORKING_WORKER])
 
 
 @pytest.mark.parametrize(
@@ -63,6 +99,53 @@ def test_an_artifact_that_exhausts_memory_fails_and_the_next_one_does_not() -> N
         with pytest.raises(DeviceError, match=r"out of memory: it took \d+ MiB, 256 MiB are free for it"):
             session.visit(Path("greed"), protocol)
         assert session.visit(Path("good"), protocol).minimum_ns == 1
+
+
+@pytest.mark.parametrize(("artifact", "reason"), [("crash", "status -6: out of luck"), ("exit", "status 3")])
+def test_a_process_of_an_artifact_s_own_that_dies_costs_that_artifact(
+    artifact: str, reason: str, forking: WorkerSession
+) -> None:
+    with forking:
+        for _ in range(2):
+            assert forking.visit(Path("good"), Protocol()).minimum_ns > 0
+        with pytest.raises(DeviceError, match=f"the measuring process died with {reason}"):
+            forking.visit(Path(artifact), Protocol())
+        assert forking.visit(Path("good"), Protocol()).minimum_ns > 0
+
+
+def test_a_process_of_an_artifact_s_own_ends_with_the_worker(forking: WorkerSession, tmp_path: Path) -> None:
+    log = tmp_path / "process"
+    with forking:
+        assert forking.visit(Path("good"), Protocol()).minimum_ns > 0
+        with pytest.raises(DeviceError, match=r"did not end within 2 s"):
+            forking.visit(Path(f"hang:{log}"), Protocol(timeout_s=2))
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{log.read_text().strip()}").exists():
+            assert time.monotonic() < deadline, "it outlived the worker"
+            time.sleep(0.05)
+        assert forking.visit(Path("good"), Protocol()).minimum_ns > 0
+
+
+def test_memory_is_watched_where_the_artifact_takes_it() -> None:
+    with WorkerSession([sys.executable, "-c", _FORKING_WORKER], memory_bytes=256 * 2**20) as session:
+        with pytest.raises(DeviceError, match=r"out of memory: it took \d+ MiB, 256 MiB are free for it"):
+            session.visit(Path("greed"), Protocol())
+        assert session.visit(Path("good"), Protocol()).minimum_ns > 0
+
+
+def test_a_pulse_learns_from_a_visit_in_another_process() -> None:
+    pulse = Pulse()
+    said: list[dict[str, object]] = []
+
+    def visit() -> dict[str, object]:
+        pulse.begin()
+        return {"visited by": os.getpid()}
+
+    answer_apart(visit, pulse, said.append)
+    assert said == [{"process": said[0]["process"]}, {"visited by": said[0]["process"]}]
+    assert said[0]["process"] != os.getpid()
+    assert pulse.latest is not None
+    assert pulse.latest[1][0] > 0
 
 
 def _counter() -> tuple[list[int], object]:
