@@ -749,31 +749,25 @@ class Worker:
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            computing, deadline, received = process.pid, time.monotonic() + timeout_s, b""
-            with selectors.DefaultSelector() as selector:
-                selector.register(process.stdout, selectors.EVENT_READ)
-                if hangup is not None:
-                    selector.register(hangup, selectors.EVENT_READ)
-                while True:
-                    while not (ready := [key.fileobj for key, _ in selector.select(min(timeout_s, _WATCH_S))]):
-                        reason = exhausted(computing, self._memory_bytes)
-                        if time.monotonic() > deadline:
-                            reason = f"it did not end within {timeout_s:g} s"
-                        if reason:
-                            process.kill()
-                            self._stop()
-                            raise WorkerError(reason)
-                    if process.stdout not in ready:
-                        raise EOFError
-                    # Not by `readline`, which would keep lines to itself that a selector then waits for.
-                    if not (some := os.read(process.stdout.fileno(), 1 << 16)):
-                        raise BrokenPipeError
-                    *lines, received = (received + some).split(b"\n")
-                    for line in lines:
-                        known = dict(json.loads(line))
-                        if "process" not in known:
-                            return known
-                        computing = known["process"]
+            computing, received, deadline = process.pid, b"", time.monotonic() + timeout_s
+            while True:
+                while not _says(process.stdout, hangup, min(timeout_s, _WATCH_S)):
+                    reason = exhausted(computing, self._memory_bytes)
+                    if time.monotonic() > deadline:
+                        reason = f"it did not end within {timeout_s:g} s"
+                    if reason:
+                        process.kill()
+                        self._stop()
+                        raise WorkerError(reason)
+                # Not by `readline`, which would keep to itself what came with the line.
+                if not (some := os.read(process.stdout.fileno(), 1 << 16)):
+                    raise BrokenPipeError
+                *lines, received = (received + some).split(b"\n")
+                for line in lines:
+                    known = dict(json.loads(line))
+                    if "process" not in known:
+                        return known
+                    computing = known["process"]
         except (BrokenPipeError, json.JSONDecodeError):
             code = self._stop()
             raise WorkerError(f"the measuring process died with status {code}{last_line(self._log, ': ')}") from None
@@ -806,6 +800,18 @@ class Worker:
         """Ends the process."""
         self._stop()
         self._log.close()
+
+
+def _says(source: IO[bytes], hangup: IO[bytes] | None, timeout_s: float) -> bool:
+    """Whether a process says something or ends within some seconds; raises EOFError where `hangup` does first."""
+    with selectors.DefaultSelector() as selector:
+        for stream in (source, hangup):
+            if stream is not None:
+                selector.register(stream, selectors.EVENT_READ)
+        ready = [key.fileobj for key, _ in selector.select(timeout_s)]
+    if ready and source not in ready:
+        raise EOFError
+    return bool(ready)
 
 
 def worker_command(script: str, runner: str, options: Mapping[str, Any], core: int | None) -> list[str]:

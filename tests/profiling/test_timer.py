@@ -37,6 +37,8 @@ for line in sys.stdin:
             taken.append(b"x" * 2**24)
     if name == "noise":
         print("not json")
+    if name == "apart":
+        print(json.dumps({"process": os.getpid()}))  # which comes together with the answer
     print(json.dumps({"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}), flush=True)
 """
 
@@ -91,6 +93,11 @@ def test_a_worker_that_goes_wrong_is_replaced(artifact: str, reason: str, sessio
         with pytest.raises(DeviceError, match=reason):
             session.visit(Path(artifact), PROTOCOL)
         assert session.visit(Path("good"), PROTOCOL).minimum_ns == 1
+
+
+def test_an_answer_may_come_at_once_with_what_is_said_before_it(session: WorkerSession) -> None:
+    with session:
+        assert session.visit(Path("apart"), PROTOCOL).minimum_ns == 1
 
 
 def test_an_artifact_that_exhausts_memory_fails_and_the_next_one_does_not() -> None:
