@@ -33,7 +33,8 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("
 needs_sshd = pytest.mark.skipif(
     SSHD is None or shutil.which("ssh") is None, reason="needs sshd: apt install openssh-server openssh-client"
 )
-PROTOCOL = Protocol(visits=2, invocations=5, patience_s=0.0)  # visits are counted here, however busy the machine is
+#: Visits and invocations are counted here, however busy the machine is.
+PROTOCOL = Protocol(visits=2, invocations=5, max_visit_s=None, patience_s=0.0)
 CHAINS: list[Chain] = [(config,) for config in blsm.block_family("conv").sample(6, seed=0)]
 
 
