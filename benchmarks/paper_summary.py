@@ -60,7 +60,7 @@ def main() -> None:
     _print([block_row(name, figures, ASKED[name]) for name, figures in found.items()], blocks)
     networks = (
         *("device, in context", "Spearman", "the paper", "MAPE %", "within 5 %", "within 10 %"),
-        *("inside 90 % intervals", "as fitted", "measured twice, MAPE %"),
+        *("inside the 90 % interval", "before calibration", "measured twice, MAPE %"),
     )
     _print([network_row(name, figures, ASKED[name]) for name, figures in found.items()], networks)
 
