@@ -378,9 +378,13 @@ class Pulse:
 
     Args:
         cores: those that may compute together, ascending; none for whichever core the calling thread is on.
+
+    Attributes:
+        latest: what the last visit found: its cores, and the least of each part of its pulses; None before the first.
     """
 
     def __init__(self, cores: Sequence[int] = ()) -> None:
+        self.latest: tuple[Sequence[int], list[int]] | None = None
         self._followers: list[_Follower] = []
         for core in cores[1:]:  # the lowest of those that compute is the calling thread's during a pulse
             self._followers.append(_Follower(core, self._followers))
@@ -395,20 +399,15 @@ class Pulse:
             cores: those that compute in it, ascending; at most one stands for the calling thread's.
         """
         self._cores = tuple(cores) if len(cores) > 1 else ()
-        known_ns = self._known_ns.setdefault(self._cores, collections.deque(maxlen=_PULSE_VISITS))
-        known_ns.append(self.take_ns())
+        self.learn(self._cores, self.take_ns())
+        known_ns = self._known_ns[self._cores]
         # Once a visit: sorting takes as long as a pulse.
         lucky = int(_LUCKY * len(known_ns))
         self._fast_ns = [sorted(row[i] for row in known_ns)[lucky] for i in range(len(known_ns[-1]))]
 
-    @property
-    def latest(self) -> tuple[Sequence[int], list[int]] | None:
-        """What the last visit found: the cores, and the least of each part of its pulses; None before the first."""
-        known_ns = self._known_ns.get(self._cores)
-        return (self._cores, known_ns[-1]) if known_ns else None
-
     def learn(self, cores: Sequence[int], least_ns: list[int]) -> None:
-        """Takes over what a visit in another process found, its `latest`."""
+        """Adds a visit, one of another process by its `latest`."""
+        self.latest = tuple(cores), least_ns
         self._known_ns.setdefault(tuple(cores), collections.deque(maxlen=_PULSE_VISITS)).append(least_ns)
 
     @property
@@ -420,7 +419,7 @@ class Pulse:
     def is_fast(self) -> bool:
         """Whether all of them are fast now."""
         took_ns, known_ns = self.take_ns(), self._known_ns[self._cores]
-        known_ns[-1] = list(map(min, known_ns[-1], took_ns))
+        known_ns[-1][:] = map(min, known_ns[-1], took_ns)  # in place: it is the latest, too
         if len(known_ns) == 1:  # nothing else tells what is fast
             self._fast_ns = known_ns[-1]
         return all(ns <= _DISTURBED * self._fast_ns[i] for i, ns in enumerate(took_ns))
@@ -693,6 +692,7 @@ def answer_apart(make: Callable[[], dict[str, Any]], pulse: Pulse, say: Callable
         try:
             ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
             os.close(reads)
+            pulse.latest = None  # a request that fails, or waits for nothing, has no visit to tell of
             with os.fdopen(writes, "w") as file:
                 json.dump((make(), pulse.latest), file)
             status = 0

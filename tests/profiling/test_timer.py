@@ -21,36 +21,10 @@ from blsm.profiling.worker import Pulse, answer_apart, available_cores, spread_t
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
-#: A worker that does what the artifact's name says.
-_ODD_WORKER = """
-import json, os, sys, time
-for line in sys.stdin:
-    name = json.loads(line)["artifact"]
-    if name == "crash":
-        print("out of luck", file=sys.stderr, flush=True)
-        os.abort()
-    if name == "hang":
-        time.sleep(60)
-    if name == "greed":
-        taken = []
-        while True:
-            taken.append(b"x" * 2**24)
-    if name == "noise":
-        print("not json")
-    if name == "apart":
-        print(json.dumps({"process": os.getpid()}))  # which comes together with the answer
-    print(json.dumps({"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}), flush=True)
-"""
-
-#: Likewise, each artifact in a process of its own, which has not seen another one.
-_FORKING_WORKER = f"""
+#: Does what an artifact's name says.
+_MISBEHAVE = """
 import os, sys, time
-sys.path.insert(0, {str(Path(worker.__file__).parent)!r})
-import worker
-seen = []
-def load(artifact):
-    seen.append(artifact)
-    assert len(seen) == 1
+def misbehave(artifact):
     name, _, log = artifact.partition(":")
     if name == "crash":
         print("out of luck", file=sys.stderr, flush=True)
@@ -58,16 +32,39 @@ def load(artifact):
     if name == "exit":
         os._exit(3)
     if name == "hang":
-        with open(log, "w") as file:
-            print(os.getpid(), file=file, flush=True)
+        if log:
+            with open(log, "w") as file:
+                print(os.getpid(), file=file)
         time.sleep(60)
     if name == "greed":
         taken = []
         while True:
             taken.append(b"x" * 2**24)
+"""
+
+_ODD_WORKER = f"""{_MISBEHAVE}
+import json
+for line in sys.stdin:
+    name = json.loads(line)["artifact"]
+    misbehave(name)
+    if name == "noise":
+        print("not json")
+    if name == "apart":
+        print(json.dumps({{"process": os.getpid()}}))  # which comes together with the answer
+    print(json.dumps({{"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}}), flush=True)
+"""
+
+#: Each artifact has a process of its own here, which has not seen another one.
+_FORKING_WORKER = f"""{_MISBEHAVE}
+sys.path.insert(0, {str(Path(worker.__file__).parent)!r})
+import worker
+seen = []
+def load(artifact):
+    seen.append(artifact)
+    assert len(seen) == 1
+    misbehave(artifact)
     return lambda: None
 worker.RUNNERS["odd"], worker.FORKING["odd"] = load, lambda: None
-worker.PACKAGES["odd"] = ["numpy"]
 sys.argv = ["worker", "odd"]
 worker.main()
 """
@@ -153,6 +150,15 @@ def test_a_pulse_learns_from_a_visit_in_another_process() -> None:
     assert said[0]["process"] != os.getpid()
     assert pulse.latest is not None
     assert pulse.latest[1][0] > 0
+
+
+def test_a_pulse_learns_nothing_where_there_was_no_visit() -> None:
+    pulse = Pulse()
+    pulse.learn((), [1])
+    told: list[object] = []
+    pulse.learn = lambda *latest: told.append(latest)  # type: ignore[method-assign]
+    answer_apart(lambda: {"error": "refused"}, pulse, lambda _: None)
+    assert told == []
 
 
 def _counter() -> tuple[list[int], object]:
