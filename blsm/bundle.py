@@ -26,7 +26,7 @@ from blsm.surrogates import regressor_class
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 6
+SCHEMA = 7
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
@@ -185,6 +185,12 @@ def _from_schema_5(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
         raise FitError("it was fitted on cycles of NPUs that this blsm counts otherwise: fit it again")
 
 
+def _from_schema_6(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 6 knew no cold caches: networks of any length were corrected alike."""
+    if manifest["calibration"] is not None:
+        manifest["calibration"]["cold"] = 0.0
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
 _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_1,
@@ -192,6 +198,7 @@ _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_3,
     _from_schema_4,
     _from_schema_5,
+    _from_schema_6,
 )
 
 

@@ -22,24 +22,31 @@ LEAST_NETWORKS = 5
 #: Standard deviations that are expected beforehand: of the factor that all families share, of a family's own around it,
 #: and of what each block adds beyond, as a share of a network's latency over its number of blocks.
 _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
+#: The same of what networks take more that last so long that little of a block's data is in the caches when its turn
+#: comes again, and how long it stays there, milliseconds: see `cooled`.
+_COLD, _STAYS_MS = 0.1, 3.0
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
 #: More than the shared factor counts where it predicts networks left out better by so many standard errors: a small
-#: gain of a few networks is chance.
-_MUST_GAIN = 2.0
+#: gain of a few networks is chance. Cold caches are one number only, and expected on most devices.
+_MUST_GAIN, _MUST_GAIN_COLD = 2.0, 0.5
 #: Networks beyond this many standard deviations, estimated by the median, count less.
 _HUBER, _REWEIGHTINGS = 1.5, 10
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What networks told of a model: tau = c0 + sum(factor of the family * what the block adds + each_ms).
+    """What networks told of a model.
+
+    tau = c0 + sum(factor of the family * what the block adds + each_ms) + cold * `cooled`(sum(what the block adds))
 
     Attributes:
         factors: block family -> factor.
         shared: the factor of families that no network had.
         each_ms: what every block adds beyond; below 0 where joining blocks saves time.
+        cold: what a network adds beyond that lasts so long that its blocks find nothing in the caches, as a share of
+            the sum of its blocks; see `cooled`.
         networks: `blsm.profiles.digest` of each network that it was fitted on.
         mape: mean absolute percentage error of these networks, each predicted from the others, percent.
     """
@@ -47,6 +54,7 @@ class Calibration:
     factors: Mapping[str, float]
     shared: float
     each_ms: float
+    cold: float
     networks: frozenset[str]
     mape: float
 
@@ -55,6 +63,17 @@ class Calibration:
         factors = np.array([self.factors.get(config.family, self.shared) for config in configs])
         corrected: Array = np.maximum(factors * added_ms + self.each_ms, 0.0)
         return corrected
+
+    def slowdown(self, plain_ms: Array, corrected_ms: Array) -> Array:
+        """By what factor the blocks of networks take longer for the caches that they find cold, shape (n,).
+
+        Args:
+            plain_ms: sums of what the blocks of each network add, not corrected; milliseconds, shape (n,).
+            corrected_ms: the same sums, corrected by `apply`.
+        """
+        more_ms = np.where(corrected_ms > 0, self.cold * cooled(plain_ms), 0.0)
+        factor: Array = np.maximum(1 + more_ms / np.where(corrected_ms > 0, corrected_ms, 1.0), 0.0)
+        return factor
 
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON data."""
@@ -65,15 +84,30 @@ class Calibration:
         """Inverse of `to_json`."""
         factors = {str(name): float(factor) for name, factor in data["factors"].items()}
         networks = frozenset(map(str, data["networks"]))
-        return cls(factors, float(data["shared"]), float(data["each_ms"]), networks, float(data["mape"]))
+        shared, each_ms, cold, mape = (float(data[name]) for name in ("shared", "each_ms", "cold", "mape"))
+        return cls(factors, shared, each_ms, cold, networks, mape)
+
+
+def cooled(sums_ms: Array) -> Array:
+    """How much of what networks take is spent on blocks whose data have left the caches; milliseconds.
+
+    A profiled block runs over and over, and finds its weights where it left them. In a network its turn comes again
+    after all others: the longer that is, the more is gone, by the network itself or by whoever shares the caches.
+
+    Args:
+        sums_ms: what blocks add, of each network; milliseconds.
+    """
+    found: Array = sums_ms * -np.expm1(-sums_ms / _STAYS_MS)
+    return found
 
 
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
-    One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Factors of each
-    family, and something for each block, where networks left out are predicted clearly better for them: ridge
-    regression on relative errors, its strength chosen by leaving out one network at a time (Allen 1974, PRESS).
+    One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Where networks
+    left out are predicted better for it, what caches do to networks that last (`cooled`); where clearly better, factors
+    of each family and something for each block as well. Ridge regression on relative errors, its strength chosen by
+    leaving out one network at a time (Allen 1974, PRESS).
     Networks that stray far count less (Huber 1964), iteratively reweighted: one that a runtime treats in another way
     than its likes must not bend the correction of all. The conformal scores come from the networks left out as well, so
     that intervals know what calibration can't mend (the jackknife; Barber et al. 2021, Section 1).
@@ -96,32 +130,38 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     for row, network in enumerate(networks):
         for block in plain.latency(network).blocks:
             added_ms[row, families.index(block.config.family)] += block.latency_ms
-    # Columns: all families together, each on its own, the number of blocks; rows relative to the measured latency.
     total_ms = added_ms.sum(axis=1)
     counts = np.array([len(network) for network in networks], float)
     unit_ms = float(np.median(target_ms / counts))
-    relative = np.column_stack([total_ms, added_ms, counts * unit_ms]) / target_ms[:, None]
+    # Columns: all families together, the same of networks that last, each family on its own, the number of blocks; rows
+    # relative to the measured latency.
+    columns = np.column_stack([total_ms, cooled(total_ms), added_ms, counts * unit_ms])
+    relative = columns / target_ms[:, None]
     missing = 1 - (model.dispatch_ms + total_ms) / target_ms
-    prior = np.array([_SHARED, *[_OWN] * len(families), _EACH])
-    factor, errors = _robust_ridge(relative[:, :1], missing, prior[:1])
-    solution, errors_of_all = _robust_ridge(relative, missing, prior)
-    gain = np.abs(errors) - np.abs(errors_of_all)
-    if gain.mean() > _MUST_GAIN * gain.std(ddof=1) / math.sqrt(len(gain)):
-        errors = errors_of_all
-    else:
-        kept = _worth_keeping(float(factor[0]), relative[:, 0], errors)
-        solution = np.array([kept * factor[0], *[0.0] * (len(prior) - 1)])
-        errors = missing - kept * (missing - errors)
-    shared, *own, each = solution
+    prior = np.array([_SHARED, _COLD, *[_OWN] * len(families), _EACH])
+    solution, errors = _factor_alone(relative[:, 0], missing)
+    for used, must_gain in ((len(prior), _MUST_GAIN), (2, _MUST_GAIN_COLD)):
+        if used >= len(networks):
+            continue
+        more, errors_of_more = _robust_ridge(relative[:, :used], missing, prior[:used])
+        gain = np.abs(errors) - np.abs(errors_of_more)
+        # Caches get no warmer than they are in profiling.
+        if more[1] >= 0 and gain.mean() > must_gain * gain.std(ddof=1) / math.sqrt(len(gain)):
+            solution, errors = more, errors_of_more
+            break
+    shared, cold, *own, each = np.append(solution, np.zeros(len(prior) - len(solution))).tolist()
     calibration = Calibration(
         {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
         1 + shared,
         each * unit_ms,
+        cold,
         frozenset(map(digest, networks)),
         100 * float(np.abs(errors).mean()),
     )
     calibrated = replace(plain, calibration=calibration)
+    # Left-out errors don't know that what is used was chosen by them.
     log_ratios = -np.log(np.maximum(1 - errors, math.exp(-10)))
+    log_ratios *= len(networks) / (len(networks) - len(solution) + 1)
     scores = (
         abs(log_ratio) / calibrated.deviation(network)
         for network, log_ratio in zip(networks, log_ratios.tolist(), strict=True)
@@ -144,14 +184,17 @@ def _robust_ridge(relative: Array, missing: Array, prior: Array) -> tuple[Array,
     return solution, errors
 
 
-def _worth_keeping(factor: float, inputs: Array, errors: Array) -> float:
-    """The share of a factor that its standard error leaves: none of one that noise alone would bring.
+def _factor_alone(inputs: Array, missing: Array) -> tuple[Array, Array]:
+    """The coefficient of one input, as far as it is no chance, and the errors as of `_robust_ridge`.
 
     The posterior mean where the factor's prior variance is estimated from itself (Efron and Morris 1973,
-    the positive-part rule).
+    the positive-part rule): none of one that noise alone would bring.
     """
-    variance = np.square(errors).mean() / np.square(inputs).sum()
-    return max(0.0, 1 - float(variance) / factor**2) if factor else 0.0
+    solution, errors = _robust_ridge(inputs[:, None], missing, np.array([_SHARED]))
+    factor = float(solution[0])
+    variance = float(np.square(errors).mean() / np.square(inputs).sum())
+    kept = max(0.0, 1 - variance / factor**2) if factor else 0.0
+    return kept * solution, missing - kept * (missing - errors)
 
 
 def _ridge(inputs: Array, target: Array, noise: float) -> Array:

@@ -131,6 +131,7 @@ _Link = tuple[BlockConfig | None, BlockConfig]
 
 class _Cached(NamedTuple):
     block: BlockLatency
+    plain_ms: float
     deviation_ms: float
     errs_alike: bool
 
@@ -242,8 +243,11 @@ class LatencyModel:
             added_ms = self._added_once(self._linked(neighbours), isolated_ms[places])[back]
         else:
             added_ms = self._inner(isolated_ms)
-        added_ms = self._corrected(configs, added_ms)
-        return self.dispatch_ms + np.add.reduceat(added_ms, starts)
+        sums_ms: Array = np.add.reduceat(added_ms, starts)
+        if self.calibration is not None:
+            plain_ms, sums_ms = sums_ms, np.add.reduceat(self.calibration.apply(configs, added_ms), starts)
+            sums_ms = sums_ms * self.calibration.slowdown(plain_ms, sums_ms)
+        return self.dispatch_ms + sums_ms
 
     def latency(
         self,
@@ -300,17 +304,29 @@ class LatencyModel:
         links = self._links(blocks)
         known = self._blocks(links, level)
         parts = [known[link] for link in links]
-        total = self.dispatch_ms + sum(part.block.latency_ms for part in parts)
         spread = math.exp(self._network_quantile(level) * self._deviation(parts))
+        added = self._slowed(parts)
+        total = self.dispatch_ms + sum(block.latency_ms for block in added)
         low_ms = max(self.dispatch_ms, total / spread)
-        added = tuple([part.block for part in parts])
         return LatencyEstimate(total, low_ms, total * spread, coverage, added, self.dispatch_ms, unmatched)
+
+    def _slowed(self, parts: Sequence[_Cached]) -> tuple[BlockLatency, ...]:
+        """The blocks of one network, each as slow as the calibration says that such a long network makes it."""
+        blocks = tuple([part.block for part in parts])
+        if self.calibration is None or not self.calibration.cold:
+            return blocks
+        sums_ms = np.array([[part.plain_ms for part in parts], [block.latency_ms for block in blocks]]).sum(axis=1)
+        factor = float(self.calibration.slowdown(sums_ms[:1], sums_ms[1:])[0])
+        return tuple(
+            b._replace(latency_ms=factor * b.latency_ms, low_ms=factor * b.low_ms, high_ms=factor * b.high_ms)
+            for b in blocks
+        )
 
     def _deviation(self, parts: Sequence[_Cached]) -> float:
         additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
         strays = ADDITIVITY_DEVIATION if additivity is None else max(additivity.deviation, _LEAST_DEVIATION)
         total = variance = together_ms = 0.0
-        for block, deviation_ms, errs_alike in parts:
+        for block, _, deviation_ms, errs_alike in parts:
             total += block.latency_ms
             if errs_alike:
                 together_ms += deviation_ms
@@ -371,7 +387,7 @@ class LatencyModel:
         return np.array([known[link] for link in links])
 
     def _corrected(self, configs: Sequence[BlockConfig], added_ms: Array) -> Array:
-        """What blocks add to a network after calibration, milliseconds."""
+        """What blocks add to a short network after calibration, milliseconds."""
         return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
 
     def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
@@ -402,11 +418,13 @@ class LatencyModel:
         size_ms, spread = np.array(sizes_ms), np.array(factors)
         bounds_ms = (added_ms, added_ms - size_ms * (1 - 1 / spread), added_ms + size_ms * (spread - 1))
         added = zip(*(self._corrected(configs, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
-        for link, (latency_ms, low_ms, high_ms), inside, deviation_ms in zip(
-            new, added, in_domain, (np.array(deviations) * size_ms).tolist(), strict=True
+        deviations_ms = (np.array(deviations) * size_ms).tolist()
+        for link, (latency_ms, low_ms, high_ms), plain_ms, inside, deviation_ms in zip(
+            new, added, added_ms.tolist(), in_domain, deviations_ms, strict=True
         ):
             block = BlockLatency(link[1], latency_ms, low_ms, high_ms, inside)
-            cache[link] = _Cached(block, deviation_ms, self._surrogate(link[1].family).regressor.errs_alike)
+            errs_alike = self._surrogate(link[1].family).regressor.errs_alike
+            cache[link] = _Cached(block, plain_ms, deviation_ms, errs_alike)
         return cache
 
     def _spread(self, family: str, is_joined: bool, inside: bool, level: float) -> tuple[float, float]:

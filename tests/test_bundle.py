@@ -11,6 +11,7 @@ import pytest
 
 import blsm
 from blsm import bundle
+from blsm.calibration import calibrate
 from blsm.errors import BundleError
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
@@ -63,6 +64,17 @@ def test_a_bundle_of_an_older_schema_predicts_what_it_did(schema: int, scores: t
         isolated_ms = np.array([fake_latency_ms([after]) for _, after in pairs])
         predicted_ms = model.joined["mbconv"].predict(pairs, isolated_ms)
         assert predicted_ms.tolist() == pytest.approx(expected["joined_ms"], rel=1e-12)
+
+
+def test_former_calibrations_know_no_cold_caches(fake_model: blsm.LatencyModel, tmp_path: Path) -> None:
+    measured_ms = {network: 1.2 * fake_latency_ms(network) for network in sample_networks(10, seed=1)}
+    model = calibrate(fake_model, measured_ms)
+    assert model.calibration is not None
+    blsm.save(model, tmp_path / "new.blsm")
+    data = model.calibration.to_json()
+    del data["cold"]
+    former = blsm.load(_rewrite(tmp_path / "new.blsm", tmp_path / "former.blsm", schema=6, calibration=data))
+    assert former.calibration == dataclasses.replace(model.calibration, cold=0.0)
 
 
 def test_former_cycles_of_arrays_are_refused_and_surrogates_without_them_are_not(

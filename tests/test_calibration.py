@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import blsm
-from blsm.calibration import Calibration, calibrate
+from blsm.calibration import Calibration, calibrate, cooled
 from blsm.errors import FitError
 from blsm.evaluation import compare_networks
 from blsm.hypermodels import sample_networks
@@ -121,8 +121,53 @@ def test_a_bundle_keeps_the_calibration(calibrated: blsm.LatencyModel, tmp_path:
     assert loaded.latency(network) == calibrated.latency(network)
 
 
+def colder_ms(chain: Chain) -> float:
+    """A device on which networks take up to a fifth more, the longer they last."""
+    sum_ms = fake_latency_ms(chain)
+    return sum_ms * (1 + 0.2 * (1 - np.exp(-sum_ms / 3)))
+
+
+@pytest.fixture(scope="module")
+def cold(fake_model: blsm.LatencyModel) -> blsm.LatencyModel:
+    return calibrate(fake_model, {network: colder_ms(network) for network in sample_networks(20, seed=1)})
+
+
+def test_caches_that_long_networks_find_cold_are_learned(
+    fake_model: blsm.LatencyModel, cold: blsm.LatencyModel
+) -> None:
+    assert cold.calibration is not None
+    assert cold.calibration.cold == pytest.approx(0.2, rel=0.3)
+    others = sample_networks(60, seed=2)
+    truth_ms = np.array([colder_ms(network) for network in others])
+    before, after = (np.abs(model.latencies(others) / truth_ms - 1) for model in (fake_model, cold))
+    assert after.mean() < before.mean() / 3
+    slowed = cold.latencies(others) / fake_model.latencies(others)
+    assert slowed[truth_ms < 0.3].max() < 1.05
+    assert slowed[truth_ms > 10].min() > 1.15
+
+
+def test_breakdown_and_bundles_know_cold_caches(cold: blsm.LatencyModel, tmp_path: Path) -> None:
+    blsm.save(cold, tmp_path / "cold.blsm")
+    network = max(sample_networks(10, seed=4), key=fake_latency_ms)
+    for model in (cold, blsm.load(tmp_path / "cold.blsm")):
+        estimate = model.latency(network)
+        assert estimate.latency_ms == pytest.approx(estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks))
+        assert estimate.latency_ms == pytest.approx(model.latencies([network])[0])
+        assert all(block.low_ms <= block.latency_ms <= block.high_ms for block in estimate.blocks)
+
+
+def test_nothing_is_cold_where_networks_are_short_or_no_longer_than_their_blocks_say(
+    calibrated: blsm.LatencyModel,
+) -> None:
+    assert cooled(np.array([0.0, 0.003, 300.0])) == pytest.approx([0, 0, 300], abs=1e-5)
+    assert calibrated.calibration is not None
+    assert abs(calibrated.calibration.cold) < 0.05
+    none = Calibration({}, 0.0, 0.0, 0.1, frozenset(), 1.0)
+    np.testing.assert_array_equal(none.slowdown(np.ones(2), np.zeros(2)), [1, 1])
+
+
 def test_families_that_no_network_had_share_the_common_factor() -> None:
-    calibration = Calibration({"conv": 1.1}, 1.2, 0.0, frozenset(), 1.0)
+    calibration = Calibration({"conv": 1.1}, 1.2, 0.0, 0.0, frozenset(), 1.0)
     blocks = [blsm.block_family(name).sample(1)[0] for name in ("conv", "res_v1")]
     np.testing.assert_allclose(calibration.apply(blocks, np.ones(2)), [1.1, 1.2])
     below = replace(calibration, each_ms=-5.0)

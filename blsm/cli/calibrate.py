@@ -51,5 +51,6 @@ def run(options: argparse.Namespace) -> None:
     factors = ", ".join(f"{name} x {factor:.3f}" for name, factor in found.factors.items())
     print(
         f"{output}: calibrated by {len(found.networks)} networks: {factors}; {1000 * found.each_ms:+.2f} us a block; "
-        f"each network predicted from the others: MAPE {found.mape:.2f} %"
+        f"{100 * found.cold:+.1f} % where networks last and caches are cold; each network predicted from the others: "
+        f"MAPE {found.mape:.2f} %"
     )
