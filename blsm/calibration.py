@@ -22,8 +22,8 @@ LEAST_NETWORKS = 5
 #: Standard deviations that are expected beforehand: of the factor that all families share, of a family's own around it,
 #: and of what each block adds beyond, as a share of a network's latency over its number of blocks.
 _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
-#: The same of what networks take more that last so long that little of a block's data is in the caches when its turn
-#: comes again, and how long it stays there, milliseconds: see `cooled`.
+#: The same of what networks add that last so long that a block finds its caches cold; and how long data stay in these,
+#: milliseconds, as seen where others share them: see `cooled`.
 _COLD, _STAYS_MS = 0.1, 3.0
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
@@ -45,8 +45,8 @@ class Calibration:
         factors: block family -> factor.
         shared: the factor of families that no network had.
         each_ms: what every block adds beyond; below 0 where joining blocks saves time.
-        cold: what a network adds beyond that lasts so long that its blocks find nothing in the caches, as a share of
-            the sum of its blocks; see `cooled`.
+        cold: what a network adds that lasts so long that its blocks find nothing in the caches, as a share of the sum
+            of what they add; 0 or more, see `cooled`.
         networks: `blsm.profiles.digest` of each network that it was fitted on.
         mape: mean absolute percentage error of these networks, each predicted from the others, percent.
     """
@@ -71,8 +71,8 @@ class Calibration:
             plain_ms: sums of what the blocks of each network add, not corrected; milliseconds, shape (n,).
             corrected_ms: the same sums, corrected by `apply`.
         """
-        more_ms = np.where(corrected_ms > 0, self.cold * cooled(plain_ms), 0.0)
-        factor: Array = np.maximum(1 + more_ms / np.where(corrected_ms > 0, corrected_ms, 1.0), 0.0)
+        more_ms = self.cold * cooled(plain_ms)
+        factor: Array = 1 + np.divide(more_ms, corrected_ms, out=np.zeros_like(more_ms), where=corrected_ms > 0)
         return factor
 
     def to_json(self) -> dict[str, Any]:
@@ -107,10 +107,10 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Where networks
     left out are predicted better for it, what caches do to networks that last (`cooled`); where clearly better, factors
     of each family and something for each block as well. Ridge regression on relative errors, its strength chosen by
-    leaving out one network at a time (Allen 1974, PRESS).
-    Networks that stray far count less (Huber 1964), iteratively reweighted: one that a runtime treats in another way
-    than its likes must not bend the correction of all. The conformal scores come from the networks left out as well, so
-    that intervals know what calibration can't mend (the jackknife; Barber et al. 2021, Section 1).
+    leaving out one network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively
+    reweighted: one that a runtime treats in another way than its likes must not bend the correction of all. The
+    conformal scores come from the networks left out as well, so that intervals know what calibration can't mend (the
+    jackknife; Barber et al. 2021, Section 1), and grow with what so few networks had to tell.
 
     Args:
         model: the model; an earlier calibration of it is replaced.
@@ -159,7 +159,7 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
         100 * float(np.abs(errors).mean()),
     )
     calibrated = replace(plain, calibration=calibration)
-    # Left-out errors don't know that what is used was chosen by them.
+    # Errors left out do not know that they chose what is used, more freely the more that is.
     log_ratios = -np.log(np.maximum(1 - errors, math.exp(-10)))
     log_ratios *= len(networks) / (len(networks) - len(solution) + 1)
     scores = (

@@ -142,7 +142,7 @@ class LatencyModel:
 
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
     tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, a block that follows another one adds what the
-    joined surrogate of its family says. A calibration corrects what each block adds.
+    joined surrogate of its family says. A calibration corrects what each block adds, and the sum of long networks.
 
     Attributes:
         device: name of the device.
