@@ -315,8 +315,9 @@ class LatencyModel:
         blocks = tuple([part.block for part in parts])
         if self.calibration is None or not self.calibration.cold:
             return blocks
-        sums_ms = np.array([[part.plain_ms for part in parts], [block.latency_ms for block in blocks]]).sum(axis=1)
-        factor = float(self.calibration.slowdown(sums_ms[:1], sums_ms[1:])[0])
+        plain_ms = np.array([sum(part.plain_ms for part in parts)])
+        corrected_ms = np.array([sum(block.latency_ms for block in blocks)])
+        factor = float(self.calibration.slowdown(plain_ms, corrected_ms)[0])
         return tuple(
             b._replace(latency_ms=factor * b.latency_ms, low_ms=factor * b.low_ms, high_ms=factor * b.high_ms)
             for b in blocks
