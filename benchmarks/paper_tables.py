@@ -37,7 +37,7 @@ from blsm.fitting import fit_latency_model, verdict
 from blsm.hypermodels import sample_networks
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import Chain, ProfileStore, latencies
+from blsm.profiles import Chain, ProfileStore
 from blsm.profiling import Device, Protocol, device, machine
 from blsm.report.figures import predicted_versus_measured
 from blsm.sampling import in_turn, sample_blocks
@@ -161,7 +161,7 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
 def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
     """How the device's blocks add up, studied unless the store knows."""
     store.register_device(target.name, target.fingerprint())
-    known = verdict(latencies(store.profiles(target.name)))
+    known = verdict(store.profiles(target.name))
     if known is not None and known.complete:
         return known
     return study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)

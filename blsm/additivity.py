@@ -13,7 +13,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from blsm._types import Array
 from blsm.blocks import BlockConfig
+from blsm.caches import cooled, excesses
 from blsm.errors import FitError
 from blsm.profiles import DISPATCH_PROBE, Chain
 
@@ -25,6 +27,8 @@ LEAST_NETWORKS = 6
 LEAST_BLOCKS = 3
 #: Pairs take twice the measurements: they must lower the deviation by this much to be worth it.
 _WORTH = 0.015
+#: Cold caches are expected; by so much worse sums tell that networks of this device don't find them.
+_WORSE = 0.005
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Sums:
         median: the median ratio.
         deviation: standard deviation of log(sum / network), which a common factor does not change.
         spearman: rank correlation of sums and networks.
+        cold: whether the sums count what blocks take longer as networks find cold caches (`blsm.caches.cooled`), unless
+            they agree clearly less well so. None where too few of the networks have all blocks timed with cold caches.
     """
 
     networks: int
@@ -46,13 +52,14 @@ class Sums:
     median: float
     deviation: float
     spearman: float
+    cold: bool | None = None
 
     @classmethod
-    def of(cls, sums_ms: Sequence[float], measured_ms: Sequence[float]) -> Self:
-        """Compares sums with networks, both in milliseconds."""
+    def of(cls, sums_ms: Array, measured_ms: Array, cold: bool | None = None) -> Self:
+        """Compares sums with networks, both in milliseconds, shape (n,)."""
         from scipy.stats import spearmanr
 
-        ratios = np.asarray(sums_ms) / np.asarray(measured_ms)
+        ratios = sums_ms / measured_ms
         return cls(
             len(ratios),
             float(ratios.min()),
@@ -60,12 +67,14 @@ class Sums:
             float(np.median(ratios)),
             float(np.log(ratios).std(ddof=1)),
             float(spearmanr(sums_ms, measured_ms).statistic),
+            cold,
         )
 
     @classmethod
-    def from_json(cls, data: Mapping[str, float]) -> Self:
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The figures from JSON data, as of `dataclasses.asdict`."""
-        return cls(int(data["networks"]), *(float(data[f.name]) for f in fields(cls)[1:]))
+        figures: dict[str, Any] = {f.name: float(data[f.name]) for f in fields(cls)[1:-1]}
+        return cls(networks=int(data["networks"]), cold=data["cold"], **figures)
 
 
 @dataclass(frozen=True)
@@ -123,17 +132,19 @@ def parts(networks: Iterable[Chain], context: str) -> list[Chain]:
     return list(found)
 
 
-def judge(measured: Mapping[Chain, float]) -> Additivity:
+def judge(measured: Mapping[Chain, float], cold: Mapping[Chain, float] | None = None) -> Additivity:
     """Judges how measured blocks and pairs of them add up to measured networks.
 
     Args:
         measured: chain -> milliseconds, the dispatch probe among them. A network counts in a context where all its
             `parts` were measured too.
+        cold: the same with nothing in the caches, of blocks that were timed so.
 
     Raises:
         FitError: fewer than `LEAST_NETWORKS` networks were measured whole and in parts.
     """
     most, judged = 0, {}
+    excess_ms = excesses(measured, cold or {})
     for context in CONTEXTS if DISPATCH_PROBE in measured else ():
         networks = [
             chain
@@ -142,14 +153,40 @@ def judge(measured: Mapping[Chain, float]) -> Additivity:
         ]
         most = max(most, len(networks))
         if len(networks) >= LEAST_NETWORKS:
-            sums_ms = [_sum(network, context, measured) for network in networks]
-            judged[context] = Sums.of(sums_ms, [measured[network] for network in networks])
+            judged[context] = _judge_sums(networks, context, measured, excess_ms)
     if not judged:
         raise FitError(
             f"{most} networks were measured whole and in parts, at least {LEAST_NETWORKS} are needed to judge how "
             "blocks add up: run `blsm additivity`, with more --networks if some fail"
         )
     return Additivity(judged)
+
+
+def _judge_sums(
+    networks: Sequence[Chain], context: str, measured: Mapping[Chain, float], excess_ms: Mapping[BlockConfig, float]
+) -> Sums:
+    """How networks agree with the sums of their parts, with cold caches unless they agree clearly less well so.
+
+    Args:
+        networks: all measured, with all their parts in this context.
+        context: how to add up.
+        measured: chain -> milliseconds.
+        excess_ms: block -> what it takes longer with nothing in the caches, of those that were timed so.
+    """
+    timed = [network for network in networks if all(config in excess_ms for config in network)]
+    enough = len(timed) >= LEAST_NETWORKS
+    judged = timed if enough else networks
+    measured_ms = np.array([measured[network] for network in judged])
+    sums_ms = np.array([_sum(network, context, measured) for network in judged])
+    warm = Sums.of(sums_ms, measured_ms, False if enough else None)
+    if not enough:
+        return warm
+    more_ms = []
+    for network, sum_ms in zip(judged, sums_ms, strict=True):
+        alone_ms = np.array([measured[config,] for config in network])
+        more_ms.append(cooled(np.array([excess_ms[config] for config in network]), alone_ms, sum_ms).sum())
+    cold = Sums.of(sums_ms + np.array(more_ms), measured_ms, cold=True)
+    return cold if cold.deviation <= warm.deviation + _WORSE else warm
 
 
 def _sum(network: Chain, context: str, measured: Mapping[Chain, float]) -> float:

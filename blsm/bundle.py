@@ -23,15 +23,16 @@ from blsm.intervals import normal_scores
 from blsm.latency_model import BlockSurrogate, LatencyModel
 from blsm.profiles import Fingerprint
 from blsm.surrogates import regressor_class
+from blsm.surrogates.cold import ColdSurrogate
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 7
+SCHEMA = 8
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
-#: Folder of the joined surrogates' files.
-_JOINED = "joined"
+#: Folders of the files of surrogates that are no block's alone.
+_JOINED, _COLD = "joined", "cold"
 #: What schema 5 made of the cycles of arrays, which are counted otherwise now.
 _FORMER_CYCLES = re.compile(rb"array\.(cycles|compute|tensors|weights)_u\d\d_")
 #: Nothing in a bundle is larger: a zip can claim to hold any amount.
@@ -61,7 +62,10 @@ def save(model: LatencyModel, path: str | Path) -> None:
             "metrics": dict(surrogate.metrics),
         }
     joined = {family: surrogate.to_files() for family, surrogate in model.joined.items()}
-    members |= {f"{_JOINED}/{family}/{name}": file for family, files in joined.items() for name, file in files.items()}
+    cold = {family: surrogate.to_files() for family, surrogate in model.cold.items()}
+    for folder, of_families in ((_JOINED, joined), (_COLD, cold)):
+        for family, files in of_families.items():
+            members |= {f"{folder}/{family}/{name}": content for name, content in files.items()}
     manifest = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -71,6 +75,7 @@ def save(model: LatencyModel, path: str | Path) -> None:
         "dispatch_ms": model.dispatch_ms,
         "network_scores": list(model.network_scores),
         "joined": {family: list(files) for family, files in joined.items()},
+        "cold": {family: list(files) for family, files in cold.items()},
         "additivity": model.additivity.to_json() if model.additivity is not None else None,
         "calibration": model.calibration.to_json() if model.calibration is not None else None,
         "surrogates": surrogates,
@@ -191,6 +196,15 @@ def _from_schema_6(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
         manifest["calibration"]["cold"] = 0.0
 
 
+def _from_schema_7(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 7 knew no blocks timed with cold caches, and counted otherwise what calibration told of such caches."""
+    if (manifest["calibration"] or {}).get("cold"):
+        raise FitError("its calibration counts cold caches otherwise than this blsm: fit and calibrate it again")
+    manifest["cold"] = {}
+    for sums in (manifest["additivity"] or {}).values():
+        sums["cold"] = None
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
 _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_1,
@@ -199,6 +213,7 @@ _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_4,
     _from_schema_5,
     _from_schema_6,
+    _from_schema_7,
 )
 
 
@@ -230,6 +245,10 @@ def _model(manifest: dict[str, Any], members: dict[str, bytes], path: Path) -> L
         {
             family: JoinedSurrogate.from_files({name: members[f"{_JOINED}/{family}/{name}"] for name in names})
             for family, names in manifest["joined"].items()
+        },
+        {
+            family: ColdSurrogate.from_files({name: members[f"{_COLD}/{family}/{name}"] for name in names})
+            for family, names in manifest["cold"].items()
         },
         None if additivity is None else Additivity.from_json(additivity),
         None if calibration is None else Calibration.from_json(calibration),

@@ -22,9 +22,11 @@ LEAST_NETWORKS = 5
 #: Standard deviations that are expected beforehand: of the factor that all families share, of a family's own around it,
 #: and of what each block adds beyond, as a share of a network's latency over its number of blocks.
 _SHARED, _OWN, _EACH = 0.3, 0.1, 0.1
-#: The same of what networks add that last so long that a block finds its caches cold; and how long data stay in these,
-#: milliseconds, as seen where others share them: see `cooled`.
-_COLD, _STAYS_MS = 0.1, 3.0
+#: The same of how much cold caches make of networks that last: as a share of what blocks take longer when they are
+#: timed with cold caches, or of all that blocks take where they were not.
+_COLD, _COLD_UNTIMED = 0.3, 0.1
+#: Where cold caches come among what calibration learns, after the shared factor.
+_COLD_COLUMN = 1
 #: Candidates for the relative deviation of networks around the corrected sum: the larger, the more is shrunk. With less
 #: than 2 %, the factors of small families fit what twenty networks have by chance.
 _NOISES = (0.02, 0.05, 0.1, 0.2)
@@ -39,14 +41,14 @@ _HUBER, _REWEIGHTINGS = 1.5, 10
 class Calibration:
     """What networks told of a model.
 
-    tau = c0 + sum(factor of the family * what the block adds + each_ms) + cold * `cooled`(sum(what the block adds))
+    tau = c0 + sum(factor of the family * what the block adds + each_ms) + cold * what `blsm.caches.cooled` says
 
     Attributes:
         factors: block family -> factor.
         shared: the factor of families that no network had.
         each_ms: what every block adds beyond; below 0 where joining blocks saves time.
-        cold: what a network adds that lasts so long that its blocks find nothing in the caches, as a share of the sum
-            of what they add; 0 or more, see `cooled`.
+        cold: what a network adds that lasts so long that its blocks find nothing in the caches, as a share of what they
+            take longer with cold caches, or of all they take where the model does not know that; 0 or more.
         networks: `blsm.profiles.digest` of each network that it was fitted on.
         mape: mean absolute percentage error of these networks, each predicted from the others, percent.
     """
@@ -64,17 +66,6 @@ class Calibration:
         corrected: Array = np.maximum(factors * added_ms + self.each_ms, 0.0)
         return corrected
 
-    def slowdown(self, plain_ms: Array, corrected_ms: Array) -> Array:
-        """By what factor the blocks of networks take longer for the caches that they find cold, shape (n,).
-
-        Args:
-            plain_ms: sums of what the blocks of each network add, not corrected; milliseconds, shape (n,).
-            corrected_ms: the same sums, corrected by `apply`.
-        """
-        more_ms = self.cold * cooled(plain_ms)
-        factor: Array = 1 + np.divide(more_ms, corrected_ms, out=np.zeros_like(more_ms), where=corrected_ms > 0)
-        return factor
-
     def to_json(self) -> dict[str, Any]:
         """The calibration as JSON data."""
         return {**asdict(self), "networks": sorted(self.networks)}
@@ -88,24 +79,11 @@ class Calibration:
         return cls(factors, shared, each_ms, cold, networks, mape)
 
 
-def cooled(sums_ms: Array) -> Array:
-    """How much of what networks take is spent on blocks whose data have left the caches; milliseconds.
-
-    A profiled block runs over and over, and finds its weights where it left them. In a network its turn comes again
-    after all others: the longer that is, the more is gone, by the network itself or by whoever shares the caches.
-
-    Args:
-        sums_ms: what blocks add, of each network; milliseconds.
-    """
-    found: Array = sums_ms * -np.expm1(-sums_ms / _STAYS_MS)
-    return found
-
-
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
     One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Where networks
-    left out are predicted better for it, what caches do to networks that last (`cooled`); where clearly better, factors
+    left out are predicted better for it, how much cold caches make of networks that last; where clearly better, factors
     of each family and something for each block as well. Ridge regression on relative errors, its strength chosen by
     leaving out one network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively
     reweighted: one that a runtime treats in another way than its likes must not bend the correction of all. The
@@ -126,42 +104,51 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
     plain = replace(model, calibration=None, network_scores=())
     families = sorted({config.family for network in networks for config in network})
     target_ms = np.array([measured_ms[network] for network in networks])
-    added_ms = np.zeros((len(networks), len(families)))
+    added_ms, cold_ms = np.zeros((len(networks), len(families))), np.zeros(len(networks))
     for row, network in enumerate(networks):
-        for block in plain.latency(network).blocks:
-            added_ms[row, families.index(block.config.family)] += block.latency_ms
-    total_ms = added_ms.sum(axis=1)
+        for family, block_ms, block_cold_ms in plain.contributions(network):
+            added_ms[row, families.index(family)] += block_ms
+            cold_ms[row] += block_cold_ms
+    whole_ms = added_ms.sum(axis=1) + plain.cold_share * cold_ms
     counts = np.array([len(network) for network in networks], float)
     unit_ms = float(np.median(target_ms / counts))
-    # Columns: all families together, the same of networks that last, each family on its own, the number of blocks; rows
-    # relative to the measured latency.
-    columns = np.column_stack([total_ms, cooled(total_ms), added_ms, counts * unit_ms])
+    # Columns: all families together, cold caches, each family on its own, the number of blocks; rows relative to the
+    # measured latency.
+    columns = np.column_stack([whole_ms, cold_ms, added_ms, counts * unit_ms])
     relative = columns / target_ms[:, None]
-    missing = 1 - (model.dispatch_ms + total_ms) / target_ms
-    prior = np.array([_SHARED, _COLD, *[_OWN] * len(families), _EACH])
-    solution, errors = _factor_alone(relative[:, 0], missing)
-    for used, must_gain in ((len(prior), _MUST_GAIN), (2, _MUST_GAIN_COLD)):
-        if used >= len(networks):
+    missing = 1 - (model.dispatch_ms + whole_ms) / target_ms
+    prior = np.array([_SHARED, _COLD if model.cold else _COLD_UNTIMED, *[_OWN] * len(families), _EACH])
+    solution = np.zeros(len(prior))
+    solution[:1], errors = _factor_alone(relative[:, 0], missing)
+    everything = np.arange(len(prior))
+    for chosen, must_gain in (
+        (everything, _MUST_GAIN),
+        (np.delete(everything, _COLD_COLUMN), _MUST_GAIN),
+        (everything[: _COLD_COLUMN + 1], _MUST_GAIN_COLD),
+    ):
+        if len(chosen) >= len(networks):
             continue
-        more, errors_of_more = _robust_ridge(relative[:, :used], missing, prior[:used])
+        more = np.zeros(len(prior))
+        more[chosen], errors_of_more = _robust_ridge(relative[:, chosen], missing, prior[chosen])
         gain = np.abs(errors) - np.abs(errors_of_more)
+        shows = gain.mean() > must_gain * gain.std(ddof=1) / math.sqrt(len(gain))
         # Caches get no warmer than they are in profiling.
-        if more[1] >= 0 and gain.mean() > must_gain * gain.std(ddof=1) / math.sqrt(len(gain)):
+        if shows and plain.cold_share * (1 + more[0]) + more[_COLD_COLUMN] >= 0:
             solution, errors = more, errors_of_more
             break
-    shared, cold, *own, each = np.append(solution, np.zeros(len(prior) - len(solution))).tolist()
+    shared, cold, *own, each = solution.tolist()
     calibration = Calibration(
         {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
         1 + shared,
         each * unit_ms,
-        cold,
+        plain.cold_share * (1 + shared) + cold,
         frozenset(map(digest, networks)),
         100 * float(np.abs(errors).mean()),
     )
     calibrated = replace(plain, calibration=calibration)
     # Errors left out do not know that they chose what is used, more freely the more that is.
     log_ratios = -np.log(np.maximum(1 - errors, math.exp(-10)))
-    log_ratios *= len(networks) / (len(networks) - len(solution) + 1)
+    log_ratios *= len(networks) / (len(networks) - max(0, np.count_nonzero(solution) - 1))
     scores = (
         abs(log_ratio) / calibrated.deviation(network)
         for network, log_ratio in zip(networks, log_ratios.tolist(), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,12 +11,14 @@ import numpy as np
 from blsm._types import Array
 from blsm.additivity import Additivity, added_latencies, block_latencies, judge
 from blsm.blocks import BlockConfig
+from blsm.caches import excesses, left
 from blsm.errors import FitError
 from blsm.intervals import log_errors
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
-from blsm.profiles import DISPATCH_PROBE, Chain, ProfileStore, digest, latencies
+from blsm.profiles import DISPATCH_PROBE, Chain, Profile, ProfileStore, cold_latencies, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
+from blsm.surrogates.cold import ColdSurrogate
 from blsm.surrogates.joined import LEAST_SHARE, JoinedSurrogate, Pair
 
 #: Fewer profiles of a family, or pairs of blocks, say nothing: a sixth of them is for testing.
@@ -78,13 +80,14 @@ def fit_latency_model(
     """
     make = regressor_class(regressor)
     fingerprint = store.fingerprint(device)
-    measured = latencies(store.profiles(device))
+    profiles = store.profiles(device)
+    measured, cold = latencies(profiles), cold_latencies(profiles)
     dispatch_ms = measured.get(DISPATCH_PROBE)
     if dispatch_ms is None:
         raise FitError(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
-    additivity = verdict(measured)
+    additivity = verdict(profiles)
     pairs = _pairs(measured)
     if context == AUTO and additivity is not None:
         context = additivity.context
@@ -128,7 +131,31 @@ def fit_latency_model(
                 np.array([alone_ms[after] for _, after in pairs[family]]),
                 seed,
             )
-    return LatencyModel(device, fingerprint, surrogates, dispatch_ms, joined=joined, additivity=additivity)
+    return LatencyModel(
+        device,
+        fingerprint,
+        surrogates,
+        dispatch_ms,
+        joined=joined,
+        cold=_fit_cold(wanted, measured, cold),
+        additivity=additivity,
+    )
+
+
+def _fit_cold(
+    families: Iterable[str], measured: Mapping[Chain, float], cold: Mapping[Chain, float]
+) -> dict[str, ColdSurrogate]:
+    """Family -> what its blocks take longer with nothing in the caches; families of which enough were timed so."""
+    blocks: dict[str, dict[BlockConfig, float]] = {}
+    for config, excess_ms in excesses(measured, cold).items():
+        blocks.setdefault(config.family, {})[config] = excess_ms
+    fitted = {}
+    for family in families:
+        if len(found := blocks.get(family, {})) >= LEAST_PROFILES:
+            latency_ms = np.array([measured[config,] for config in found])
+            excess = np.array(list(found.values()))
+            fitted[family] = ColdSurrogate.fit(list(found), latency_ms, excess, left(latency_ms))
+    return fitted
 
 
 def _pairs(measured: Mapping[Chain, float]) -> dict[str, dict[Pair, float]]:
@@ -156,10 +183,10 @@ def _predicted_unseen(
     return found
 
 
-def verdict(measured: Mapping[Chain, float]) -> Additivity | None:
+def verdict(profiles: Collection[Profile]) -> Additivity | None:
     """How blocks add up by these measurements; None where too few networks were measured whole and in parts."""
     try:
-        return judge(measured)
+        return judge(latencies(profiles), cold_latencies(profiles))
     except FitError:
         return None
 

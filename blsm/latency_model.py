@@ -14,6 +14,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.additivity import Additivity
 from blsm.blocks import BlockConfig, block_family
+from blsm.caches import cooled, left
 from blsm.calibration import Calibration
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
@@ -22,6 +23,7 @@ from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
 from blsm.surrogates import Regressor
+from blsm.surrogates.cold import ColdSurrogate
 from blsm.surrogates.joined import JoinedSurrogate
 
 if TYPE_CHECKING:
@@ -130,8 +132,19 @@ _Link = tuple[BlockConfig | None, BlockConfig]
 
 
 class _Cached(NamedTuple):
+    """What is known of a block of a network.
+
+    Attributes:
+        block: its part in a network so short that it finds its caches warm.
+        plain_ms: the same before calibration.
+        excess_ms: what it takes longer with cold caches; all that it takes where that is not known.
+        deviation_ms: standard deviation of `plain_ms`.
+        errs_alike: whether that goes together with that of other blocks.
+    """
+
     block: BlockLatency
     plain_ms: float
+    excess_ms: float
     deviation_ms: float
     errs_alike: bool
 
@@ -142,7 +155,8 @@ class LatencyModel:
 
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
     tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, a block that follows another one adds what the
-    joined surrogate of its family says. A calibration corrects what each block adds, and the sum of long networks.
+    joined surrogate of its family says. Where blocks were timed with cold caches, too, networks take the longer the
+    longer they last (`blsm.caches`). A calibration corrects what each block adds, and how much cold caches make.
 
     Attributes:
         device: name of the device.
@@ -153,6 +167,8 @@ class LatencyModel:
             none, an interval combines the deviations of the blocks as if they were normal.
         joined: block family -> surrogate of what its blocks add where they follow another; none where isolated blocks
             add up.
+        cold: block family -> surrogate of what its blocks take longer with cold caches; none where they were not
+            timed so.
         additivity: how measured blocks of this device add up, if `blsm additivity` has judged it.
         calibration: the correction of sums, if the model was calibrated.
     """
@@ -163,9 +179,11 @@ class LatencyModel:
     dispatch_ms: float
     network_scores: tuple[float, ...] = ()
     joined: Mapping[str, JoinedSurrogate] = field(default_factory=dict)
+    cold: Mapping[str, ColdSurrogate] = field(default_factory=dict)
     additivity: Additivity | None = None
     calibration: Calibration | None = None
     _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _excesses: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
     _output_shapes: dict[BlockConfig, tuple[int, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -176,6 +194,14 @@ class LatencyModel:
     def context(self) -> str:
         """How it adds networks up, one of `blsm.additivity.CONTEXTS`."""
         return "chain" if self.joined else "isolated"
+
+    @property
+    def cold_share(self) -> float:
+        """How much of what cold caches may make shows in networks, see `blsm.calibration.Calibration.cold`."""
+        if self.calibration is not None:
+            return self.calibration.cold
+        sums = self.additivity.sums.get(self.context) if self.additivity is not None else None
+        return float(bool(self.cold) and (sums is None or sums.cold is not False))
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies of isolated blocks, the dispatch cost included.
@@ -202,6 +228,22 @@ class LatencyModel:
         found = _recall(self._predicted, configs, lambda new: self.predict(new).tolist())
         return np.array([found[id(config)] for config in configs])
 
+    def _excess_once(self, configs: Sequence[BlockConfig]) -> Array:
+        """What blocks take longer with cold caches, milliseconds; 0 where that is not known. Predicts each once."""
+        found = _recall(self._excesses, configs, self._excess)
+        return np.array([found[id(config)] for config in configs])
+
+    def _excess(self, configs: Sequence[BlockConfig]) -> list[float]:
+        found = [0.0] * len(configs)
+        for family, surrogate in self.cold.items():
+            members = [place for place, config in enumerate(configs) if config.family == family]
+            if members:
+                chosen = [configs[place] for place in members]
+                excess_ms = surrogate.predict(chosen, left(self._predict_once(chosen)))
+                for place, block_ms in zip(members, excess_ms.tolist(), strict=True):
+                    found[place] = block_ms
+        return found
+
     def prepare(self, configs: Sequence[BlockConfig]) -> None:
         """Predicts what `latencies` will need of blocks: all together take a tenth of the time that a few each take.
 
@@ -212,6 +254,8 @@ class LatencyModel:
             CoverageError: a family has no surrogate in this model.
         """
         self._predict_once(configs)
+        if self.cold:
+            self._excess_once(configs)
         if self.joined:
             _recall(self._output_shapes, configs, output_shapes)
         for family, surrogate in self.joined.items():
@@ -243,10 +287,11 @@ class LatencyModel:
             added_ms = self._added_once(self._linked(neighbours), isolated_ms[places])[back]
         else:
             added_ms = self._inner(isolated_ms)
-        sums_ms: Array = np.add.reduceat(added_ms, starts)
-        if self.calibration is not None:
-            plain_ms, sums_ms = sums_ms, np.add.reduceat(self.calibration.apply(configs, added_ms), starts)
-            sums_ms = sums_ms * self.calibration.slowdown(plain_ms, sums_ms)
+        sums_ms: Array = np.add.reduceat(self._corrected(configs, added_ms), starts)
+        if self.cold_share:
+            network_ms = np.repeat(np.add.reduceat(added_ms, starts), [len(network) for network in networks])
+            excess_ms = self._excess_once(configs) if self.cold else added_ms
+            sums_ms = sums_ms + self.cold_share * np.add.reduceat(cooled(excess_ms, added_ms, network_ms), starts)
         return self.dispatch_ms + sums_ms
 
     def latency(
@@ -292,6 +337,19 @@ class LatencyModel:
         """
         return abs(math.log(measured_ms / self.latency(network).latency_ms)) / self.deviation(network)
 
+    def contributions(self, network: Sequence[BlockConfig]) -> list[tuple[str, float, float]]:
+        """What each block of a network adds, not corrected.
+
+        Returns:
+            Family, milliseconds in a network that is too short for cold caches, and milliseconds more in this one, if
+            all of it shows, of each block.
+        """
+        links = self._links(network)
+        known = self._blocks(links, DEFAULT_LEVEL)
+        parts = [known[link] for link in links]
+        more_ms = _cooled(parts).tolist()
+        return [(p.block.config.family, p.plain_ms, more) for p, more in zip(parts, more_ms, strict=True)]
+
     def deviation(self, network: Sequence[BlockConfig]) -> float:
         """Relative standard deviation that is expected of a network of these blocks around its prediction."""
         links = self._links(network)
@@ -311,23 +369,20 @@ class LatencyModel:
         return LatencyEstimate(total, low_ms, total * spread, coverage, added, self.dispatch_ms, unmatched)
 
     def _slowed(self, parts: Sequence[_Cached]) -> tuple[BlockLatency, ...]:
-        """The blocks of one network, each as slow as the calibration says that such a long network makes it."""
+        """The blocks of one network, each as slow as the caches are that it finds in such a long network."""
         blocks = tuple([part.block for part in parts])
-        if self.calibration is None or not self.calibration.cold:
+        if not self.cold_share:
             return blocks
-        plain_ms = np.array([sum(part.plain_ms for part in parts)])
-        corrected_ms = np.array([sum(block.latency_ms for block in blocks)])
-        factor = float(self.calibration.slowdown(plain_ms, corrected_ms)[0])
         return tuple(
-            b._replace(latency_ms=factor * b.latency_ms, low_ms=factor * b.low_ms, high_ms=factor * b.high_ms)
-            for b in blocks
+            b._replace(latency_ms=b.latency_ms + more_ms, low_ms=b.low_ms + more_ms, high_ms=b.high_ms + more_ms)
+            for b, more_ms in zip(blocks, (self.cold_share * _cooled(parts)).tolist(), strict=True)
         )
 
     def _deviation(self, parts: Sequence[_Cached]) -> float:
         additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
         strays = ADDITIVITY_DEVIATION if additivity is None else max(additivity.deviation, _LEAST_DEVIATION)
         total = variance = together_ms = 0.0
-        for block, _, deviation_ms, errs_alike in parts:
+        for block, _, _, deviation_ms, errs_alike in parts:
             total += block.latency_ms
             if errs_alike:
                 together_ms += deviation_ms
@@ -388,7 +443,7 @@ class LatencyModel:
         return np.array([known[link] for link in links])
 
     def _corrected(self, configs: Sequence[BlockConfig], added_ms: Array) -> Array:
-        """What blocks add to a short network after calibration, milliseconds."""
+        """What blocks add after calibration to a network that is too short for cold caches, milliseconds."""
         return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
 
     def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
@@ -403,6 +458,7 @@ class LatencyModel:
         configs = [config for _, config in new]
         isolated_ms = self.predict(configs)
         added_ms = self._added(new, isolated_ms)
+        excesses_ms = (self._excess_once(configs) if self.cold else added_ms).tolist()
         spreads: dict[tuple[str, bool, bool], tuple[float, float]] = {}
         in_domain, deviations, factors, sizes_ms = [], [], [], []
         for (before, config), block_ms, size_ms in zip(new, isolated_ms.tolist(), added_ms.tolist(), strict=True):
@@ -420,12 +476,12 @@ class LatencyModel:
         bounds_ms = (added_ms, added_ms - size_ms * (1 - 1 / spread), added_ms + size_ms * (spread - 1))
         added = zip(*(self._corrected(configs, np.maximum(b, 0.0)).tolist() for b in bounds_ms), strict=True)
         deviations_ms = (np.array(deviations) * size_ms).tolist()
-        for link, (latency_ms, low_ms, high_ms), plain_ms, inside, deviation_ms in zip(
-            new, added, added_ms.tolist(), in_domain, deviations_ms, strict=True
+        for link, (latency_ms, low_ms, high_ms), plain_ms, excess_ms, inside, deviation_ms in zip(
+            new, added, added_ms.tolist(), excesses_ms, in_domain, deviations_ms, strict=True
         ):
             block = BlockLatency(link[1], latency_ms, low_ms, high_ms, inside)
             errs_alike = self._surrogate(link[1].family).regressor.errs_alike
-            cache[link] = _Cached(block, plain_ms, deviation_ms, errs_alike)
+            cache[link] = _Cached(block, plain_ms, excess_ms, deviation_ms, errs_alike)
         return cache
 
     def _spread(self, family: str, is_joined: bool, inside: bool, level: float) -> tuple[float, float]:
@@ -457,6 +513,12 @@ class LatencyModel:
                 f"`blsm profile --block {names} --device {self.device}` and fit again"
             )
         return "; ".join(said)
+
+
+def _cooled(parts: Sequence[_Cached]) -> Array:
+    """What the blocks of one network take longer in it, if all of that shows; milliseconds, shape (len(parts),)."""
+    plain_ms = np.array([part.plain_ms for part in parts])
+    return cooled(np.array([part.excess_ms for part in parts]), plain_ms, plain_ms.sum())
 
 
 def _distinct(configs: Sequence[BlockConfig], starts: Array) -> tuple[list[_Link], Array, Array]:

@@ -23,7 +23,7 @@ from blsm.errors import FingerprintError, StoreError
 
 Chain = tuple[BlockConfig, ...]
 
-SCHEMA = 1
+SCHEMA = 2
 _APPLICATION_ID = 0x626C736D  # "blsm", in the header of the file
 #: A visit keeps these quantiles of its invocations, as integer nanoseconds.
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -71,6 +71,8 @@ class Visit:
         invocations: how many were timed.
         quantiles_ns: their durations at the quantiles `QUANTILES`, nanoseconds.
         started_s: seconds since the epoch.
+        cold_ns: durations of further invocations, which found their data in no cache, at the same quantiles; none where
+            it made none.
         waited_s: how long it waited for its core to be fast, seconds; not stored.
         disturbed: whether its core was slow and did not become fast in time; not stored.
     """
@@ -78,20 +80,26 @@ class Visit:
     invocations: int
     quantiles_ns: tuple[int, ...]
     started_s: float
+    cold_ns: tuple[int, ...] = ()
     waited_s: float = field(default=0.0, compare=False)
     disturbed: bool = field(default=False, compare=False)
 
     @classmethod
-    def from_samples(cls, samples_ns: Sequence[int], started_s: float | None = None) -> Self:
-        """The visit of these durations, one an invocation."""
-        ordered = np.quantile(samples_ns, QUANTILES, method="lower")
+    def from_samples(
+        cls, samples_ns: Sequence[int], started_s: float | None = None, cold_ns: Sequence[int] = ()
+    ) -> Self:
+        """The visit of these durations, one an invocation, and of those that found cold caches."""
         started_s = time.time() if started_s is None else started_s
-        return cls(len(samples_ns), tuple(int(value) for value in ordered), started_s)
+        return cls(len(samples_ns), _quantiles_ns(samples_ns), started_s, _quantiles_ns(cold_ns) if cold_ns else ())
 
     @property
     def minimum_ns(self) -> int:
         """Shortest invocation."""
         return self.quantiles_ns[0]
+
+
+def _quantiles_ns(samples_ns: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.quantile(samples_ns, QUANTILES, method="lower"))
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,11 @@ class Profile:
     def latency_ms(self) -> float:
         """Minimum over all invocations of all visits, milliseconds."""
         return min(visit.minimum_ns for visit in self.visits) / 1e6
+
+    @property
+    def cold_ms(self) -> float | None:
+        """Minimum over all invocations with nothing in the caches, milliseconds; None where there were none."""
+        return min((visit.cold_ns[0] / 1e6 for visit in self.visits if visit.cold_ns), default=None)
 
     @property
     def disagreement(self) -> float:
@@ -167,6 +180,7 @@ CREATE TABLE visits (
     started_s REAL NOT NULL,
     invocations INTEGER NOT NULL,
     quantiles_ns TEXT NOT NULL,             -- JSON
+    cold_ns TEXT,                           -- JSON, likewise; NULL where not timed
     PRIMARY KEY (subject, number)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE sentinel_visits (
@@ -216,6 +230,16 @@ class ProfileStore:
             raise StoreError(
                 f"{self.path} has schema {version}, this blsm reads up to {SCHEMA}: upgrade blsm (pip install -U blsm)"
             )
+        elif version < SCHEMA:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Schema 1 knew no cold caches."""
+        with self._transaction():
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version < SCHEMA:  # nobody else has done it meanwhile
+                self._db.execute("ALTER TABLE visits ADD COLUMN cold_ns TEXT")
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -225,6 +249,8 @@ class ProfileStore:
             text = str(error)
             if "full" in text or "disk I/O" in text:
                 advice = "the disk is full or failing; what was stored before is safe: free some space and run again"
+            elif "readonly" in text:
+                advice = "it is of an older blsm, and can only be read once this one could write to it"
             elif "locked" in text:
                 advice = "another process is writing to it; wait for it to end"
             elif "unable to open" in text:
@@ -283,8 +309,8 @@ class ProfileStore:
             for blocks, visit in visits:
                 subject = self._subject(device, blocks)
                 self._db.execute(
-                    "INSERT INTO visits SELECT ?, count(*), ?, ?, ? FROM visits WHERE subject = ?",
-                    (subject, *_visit_row(visit), subject),
+                    "INSERT INTO visits SELECT ?, count(*), ?, ?, ?, ? FROM visits WHERE subject = ?",
+                    (subject, *_visit_row(visit), json.dumps(visit.cold_ns) if visit.cold_ns else None, subject),
                 )
 
     def add_failure(self, device: str, blocks: Chain, reason: str) -> None:
@@ -329,7 +355,7 @@ class ProfileStore:
                 "SELECT id, chain, failure FROM subjects WHERE device = ? ORDER BY id", (device,)
             ).fetchall()
             rows = self._db.execute(
-                "SELECT subject, started_s, invocations, quantiles_ns FROM visits "
+                "SELECT subject, started_s, invocations, quantiles_ns, cold_ns FROM visits "
                 "WHERE subject IN (SELECT id FROM subjects WHERE device = ?) ORDER BY subject, number",
                 (device,),
             ).fetchall()
@@ -353,9 +379,14 @@ def latencies(profiles: Iterable[Profile]) -> dict[Chain, float]:
     return {profile.blocks: profile.latency_ms for profile in profiles if profile.visits and not profile.failure}
 
 
+def cold_latencies(profiles: Iterable[Profile]) -> dict[Chain, float]:
+    """Chain -> latency with nothing in the caches in milliseconds, of the profiles that were timed so."""
+    return {p.blocks: p.cold_ms for p in profiles if p.cold_ms is not None and not p.failure}
+
+
 def _visit_row(visit: Visit) -> tuple[float, int, str]:
     return visit.started_s, visit.invocations, json.dumps(visit.quantiles_ns)
 
 
-def _visit(started_s: float, invocations: int, quantiles_ns: str) -> Visit:
-    return Visit(invocations, tuple(json.loads(quantiles_ns)), started_s)
+def _visit(started_s: float, invocations: int, quantiles_ns: str, cold_ns: str | None = None) -> Visit:
+    return Visit(invocations, tuple(json.loads(quantiles_ns)), started_s, tuple(json.loads(cold_ns or "[]")))

@@ -44,6 +44,7 @@ class FakeDevice(Device):
         fails: chains that can't be compiled.
         crashes: chains that crash when they run.
         cpu: what the fingerprint says.
+        weight_ns: what each parameter takes longer with cold caches, nanoseconds; 0 to time nothing so.
         visit_s: how long a visit takes, seconds.
         slow: numbers of a session's visits, from 0, that find the device slow: what runs takes twice as long.
         disturbed: numbers of those that find it slow and notice, if they have patience.
@@ -60,6 +61,7 @@ class FakeDevice(Device):
         fails: Iterable[Chain] = (),
         crashes: Iterable[Chain] = (),
         cpu: str = "formula",
+        weight_ns: float = 0.0,
         visit_s: float = 0.0,
         slow: Container[int] = (),
         disturbed: Container[int] = (),
@@ -70,6 +72,7 @@ class FakeDevice(Device):
         self.fails = frozenset(map(digest, fails))
         self.crashes = frozenset(map(digest, crashes))
         self.cpu = cpu
+        self.weight_ns = weight_ns
         self.visit_s = visit_s
         self.slow = slow
         self.disturbed = disturbed
@@ -90,7 +93,12 @@ class FakeDevice(Device):
         if digest(blocks) in self.fails:
             raise DeviceError("the fake compiler refused it")
         crashes = digest(blocks) in self.crashes
-        artifact.write_text(json.dumps({"latency_ms": fake_latency_ms(blocks), "crashes": crashes}))
+        cold_ms = fake_latency_ms(blocks) + self.excess_ms(blocks) if self.weight_ns else None
+        artifact.write_text(json.dumps({"latency_ms": fake_latency_ms(blocks), "cold_ms": cold_ms, "crashes": crashes}))
+
+    def excess_ms(self, blocks: Iterable[BlockConfig]) -> float:
+        """What blocks take longer with cold caches."""
+        return self.weight_ns * sum(config.params for config in blocks) / 1e6
 
     def open(self, core: int | None = None) -> Session:
         return _FakeSession(self.noise, self.visit_s, self.slow, self.disturbed)
@@ -116,12 +124,18 @@ class _FakeSession(Session):
         disturbed = self._visits in self._disturbed
         slower = 2 if disturbed or self._visits in self._slow else 1
         self._visits += 1
-        samples = 1e6 * slower * data["latency_ms"] * (1 + self._random.exponential(self._noise, protocol.invocations))
-        visit = Visit.from_samples(np.rint(samples).astype(int).tolist())
+        samples_ns = self._samples_ns(slower * data["latency_ms"], protocol.invocations)
+        times_cold = data["cold_ms"] is not None and protocol.cold_invocations
+        cold_ns = self._samples_ns(slower * data["cold_ms"], protocol.cold_invocations) if times_cold else []
+        visit = Visit.from_samples(samples_ns, cold_ns=cold_ns)
         if not (disturbed and protocol.patience_s):
             return visit
         time.sleep(protocol.patience_s)
         return replace(visit, disturbed=True, waited_s=protocol.patience_s)
+
+    def _samples_ns(self, latency_ms: float, count: int) -> list[int]:
+        samples = 1e6 * latency_ms * (1 + self._random.exponential(self._noise, count))
+        return [round(sample) for sample in samples.tolist()]
 
 
 def fill_store(store: ProfileStore, chains: Iterable[Chain], device: FakeDevice | None = None) -> None:
@@ -129,8 +143,9 @@ def fill_store(store: ProfileStore, chains: Iterable[Chain], device: FakeDevice 
     device = device or FakeDevice()
     store.register_device(device.name, device.fingerprint())
     for chain in dict.fromkeys([DISPATCH_PROBE, *chains]):
-        sample_ns = round(1e6 * fake_latency_ms(chain))
-        store.add_visit(device.name, chain, Visit.from_samples([sample_ns], started_s=0.0))
+        latency_ms = fake_latency_ms(chain)
+        cold_ns = [round(1e6 * (latency_ms + device.excess_ms(chain)))] if device.weight_ns and len(chain) == 1 else []
+        store.add_visit(device.name, chain, Visit.from_samples([round(1e6 * latency_ms)], 0.0, cold_ns))
 
 
 #: A block that takes any device much longer than the dispatch probe.

@@ -50,6 +50,8 @@ _REST_S = 10.0
 #: Tasks that a session holds: the one it visits, and the next ones, so that it need not wait while visits are stored:
 #: on a busy disk that takes longer than the visits of some small blocks.
 _AHEAD = 5
+#: Invocations with cold caches of a block; a few are enough for what a roofline learns from hundreds of blocks.
+_COLD_INVOCATIONS = 12
 #: How often to look at the clock while nothing happens.
 _POLL_S = 0.5
 #: How long a running visit may take to end by itself when the campaign ends.
@@ -97,11 +99,16 @@ class CampaignReport:
 
 @dataclass(eq=False)
 class _Task:
-    """A chain on its way through the campaign."""
+    """A chain on its way through the campaign.
+
+    Attributes:
+        timed_cold: whether no further visit has to time it with cold caches.
+    """
 
     blocks: Chain
     artifact: Path
     minima_ns: list[int] = field(default_factory=list)
+    timed_cold: bool = False
     rested_at: float = 0.0
     compiling_s: float = 0.0
     error: str | None = None
@@ -192,7 +199,8 @@ class Campaign:
                 report.failed[blocks] = profile.failure
             elif self._visits_left(profile):
                 minima_ns = [visit.minimum_ns for visit in profile.visits] if profile else []
-                tasks.append(_Task(blocks, folder / f"{number}{self.device.suffix}", minima_ns))
+                timed_cold = len(blocks) > 1 or (profile is not None and profile.cold_ms is not None)
+                tasks.append(_Task(blocks, folder / f"{number}{self.device.suffix}", minima_ns, timed_cold))
         report.complete = len(chains) - len(tasks) - len(report.failed)
         return tasks
 
@@ -201,7 +209,7 @@ class Campaign:
         cores = others if self.device.here else machine.available_cores()
         arrived: _Arrived = queue.SimpleQueue()
         compilers = _Compilers(self.device, cores, folder / "compiler.log", self._machine, arrived)
-        sentinel = _Task(SENTINEL, folder / f"sentinel{self.device.suffix}")
+        sentinel = _Task(SENTINEL, folder / f"sentinel{self.device.suffix}", timed_cold=True)
         ready: list[_Task] = []
         with compilers, _Measurers(self.device.sessions(core), self.protocol, self._machine, arrived) as measurers:
             report.lost += self.device.unusable
@@ -335,6 +343,7 @@ class Campaign:
         for task, visit in measurer.uncounted:
             planned = len(task.minima_ns) < self.protocol.visits
             task.minima_ns.append(visit.minimum_ns)
+            task.timed_cold |= bool(visit.cold_ns)
             task.rested_at = time.monotonic() + _REST_S
             report.visits += 1
             self.progress(int(planned))
@@ -439,6 +448,8 @@ class _Measurer:
         protocol = self._protocol
         if self.waited_s > _CORE_PATIENCE * self.measuring_s + _PATIENCE_S:
             protocol = replace(protocol, patience_s=0.0)
+        if not task.timed_cold:
+            protocol = replace(protocol, cold_invocations=_COLD_INVOCATIONS)
         waited_s = 0.0
         try:
             visit = self.session.visit(task.artifact, protocol)

@@ -27,7 +27,7 @@ def worker_command(runner: str, options: Mapping[str, Any], core: int | None) ->
 def visit_settings(protocol: Protocol) -> dict[str, Any]:
     """What a worker has to know of the protocol."""
     settings = asdict(protocol)
-    keys = ("invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s")
+    keys = ("invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s", "cold_invocations")
     return {key: settings[key] for key in keys}
 
 
@@ -35,7 +35,7 @@ def visit_of(answer: Mapping[str, Any]) -> Visit:
     """The visit that a worker answers with; raises DeviceError where the runtime refused the artifact."""
     if "error" in answer:
         raise DeviceError(f"the runtime refused it: {answer['error']}")
-    visit = Visit.from_samples(answer["samples_ns"], answer["started_s"])
+    visit = Visit.from_samples(answer["samples_ns"], answer["started_s"], answer["cold_ns"])
     return replace(visit, waited_s=answer["waited_s"], disturbed=answer["disturbed"])
 
 

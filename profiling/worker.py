@@ -3,8 +3,9 @@
 Standard library, numpy and the device's runtime only, and all of it in this one file: `blsm.profiling.hosts` sends it
 to machines where blsm is not installed. There `supervise` stands between the connection and the measuring process.
 
-Request: {"artifact": path, "invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s"}
-Answer:  {"samples_ns": [...], "waited_s", "disturbed", "started_s"} or {"error": text}
+Request: {"artifact": path, "invocations", "min_visit_s", "max_visit_s", "min_invocations", "warmup", "patience_s",
+         "cold_invocations"}
+Answer:  {"samples_ns": [...], "cold_ns": [...], "waited_s", "disturbed", "started_s"} or {"error": text}
 
 Request: {"facts": true}
 Answer:  what `facts` returns, or {"error": text}
@@ -66,6 +67,13 @@ _BEAT, _DONE = 254, 255
 #: must not make all others look slow, and a core that is slow for good is as fast as it can be. Visits to a slow core
 #: take a second each, so that this means more than a minute, longer than most slow spells.
 _PULSE_VISITS, _LUCKY = 100, 0.15
+#: So many times as many invocations as are to find cold caches are made where some are disturbed; with less than this
+#: share of them undisturbed, none counts.
+_COLD_TRIES, _COLD_SHARE = 2, 0.25
+#: What the kernel tells of caches; bytes of the largest one where it does not, and the most that is emptied: larger
+#: ones many cores of a server share, a process has a part of them only, and reading it all takes tenths of a second.
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_USUAL_CACHE, _LARGEST_CACHE = 8 << 20, 64 << 20
 #: PR_SET_PDEATHSIG, of prctl(2).
 _DIE_WITH_PARENT = 1
 #: The outputs of a frozen TensorFlow graph are the operators whose names begin so.
@@ -611,6 +619,43 @@ def time_invocations(
     return Timing(samples, waited_ns, disturbed)
 
 
+def time_cold(invoke: Invoke, invocations: int, pulse: Pulse) -> list[int]:
+    """Durations of invocations that find their data in no cache, nanoseconds; none if the core was disturbed mostly.
+
+    Before each, memory of twice the size of the largest cache is read.
+    """
+    elsewhere = _elsewhere()
+    pulse.begin()
+    samples: list[int] = []
+    for _ in range(_COLD_TRIES * invocations):
+        if len(samples) == invocations:
+            break
+        elsewhere.sum()
+        was_fast = pulse.is_fast()
+        start = time.perf_counter_ns()
+        invoke()
+        took_ns = time.perf_counter_ns() - start
+        if was_fast and pulse.is_fast():
+            samples.append(took_ns)
+    return samples if len(samples) >= _COLD_SHARE * invocations else []
+
+
+@functools.cache
+def _elsewhere() -> Any:
+    import numpy as np
+
+    return np.ones(2 * min(largest_cache(), _LARGEST_CACHE) // 8)
+
+
+def largest_cache() -> int:
+    """Bytes of the largest cache of the first core."""
+    try:
+        sizes = [file.read_text().strip() for file in _CACHES.glob("index*/size")]
+        return max(int(size.removesuffix("K")) << 10 for size in sizes)
+    except (OSError, ValueError):
+        return _USUAL_CACHE
+
+
 def spread_threads(invoke: Invoke, cores: Sequence[int]) -> Sequence[int]:
     """Gives each of the threads that compute a core of its own.
 
@@ -669,10 +714,17 @@ def answer(
         started_s = time.time()
         # Where many invocations are dispatched at once, another processor computes.
         count = invoke.invocations if isinstance(invoke, Dispatch) else 1
+        cold_invocations = request.pop("cold_invocations", 0)
         timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None, cores=computing)
-        samples_ns = [sample_ns // count for sample_ns in timing.samples_ns]
-        waited_s = timing.waited_ns / 1e9
-        return {"samples_ns": samples_ns, "waited_s": waited_s, "disturbed": timing.disturbed, "started_s": started_s}
+        # Threads sleep while caches are emptied, and waking them is no part of a network.
+        times_cold = cold_invocations and count == 1 and len(computing) == 1
+        return {
+            "samples_ns": [sample_ns // count for sample_ns in timing.samples_ns],
+            "cold_ns": time_cold(invoke, cold_invocations, pulse) if times_cold else [],
+            "waited_s": timing.waited_ns / 1e9,
+            "disturbed": timing.disturbed,
+            "started_s": started_s,
+        }
     except Exception as error:  # noqa: BLE001  # whatever a runtime raises is this block's failure, not the worker's
         return {"error": f"{type(error).__name__}: {error}"}
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blsm.additivity import CONTEXTS, Additivity, added_latencies, block_latencies, judge, parts
+from blsm.caches import cooled
 from blsm.errors import FitError
 from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
@@ -78,6 +80,33 @@ def test_a_context_that_was_not_measured_is_not_judged() -> None:
     networks = sample_networks(8, seed=3)
     verdict = judge({chain: fake_latency_ms(chain) for chain in [*networks, *parts(networks, "isolated")]})
     assert verdict.sums.keys() == {"isolated"}
+
+
+@pytest.mark.parametrize("finds_cold", [True, False])
+def test_networks_tell_whether_they_find_cold_caches(finds_cold: bool) -> None:
+    device, chains = FakeDevice(weight_ns=2.0), with_parts(8)
+    warm = {chain: fake_latency_ms(chain) for chain in chains}
+    cold = {chain: warm[chain] + device.excess_ms(chain) for chain in chains if len(chain) == 1}
+    measured = dict(warm)
+    for network in (chain for chain in chains if len(chain) > 2):
+        blocks_ms = np.array([fake_latency_ms([config]) for config in network])
+        excess_ms = np.array([device.excess_ms([config]) for config in network])
+        measured[network] += finds_cold * cooled(excess_ms, blocks_ms, blocks_ms.sum()).sum()
+    verdict = judge(measured, cold)
+    assert Additivity.from_json(verdict.to_json()) == verdict
+    for context, sums in verdict.sums.items():
+        assert sums.cold is finds_cold
+        assert sums.deviation < 0.002
+        without = judge(measured).sums[context]
+        assert without.cold is None
+        assert (without.deviation > 0.01) is finds_cold
+
+
+def test_without_all_blocks_of_enough_networks_nothing_is_said_of_cold_caches() -> None:
+    chains = with_parts(8)
+    warm = {chain: fake_latency_ms(chain) for chain in chains}
+    cold = {DISPATCH_PROBE: 1.0, **{chain: 2 * warm[chain] for chain in parts([chains[0]], "isolated")}}
+    assert judge(warm, cold) == judge(warm)
 
 
 @pytest.mark.parametrize("count", [0, 5])

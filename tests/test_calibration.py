@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import blsm
-from blsm.calibration import Calibration, calibrate, cooled
+from blsm.calibration import Calibration, calibrate
 from blsm.errors import FitError
 from blsm.evaluation import compare_networks
+from blsm.fitting import fit_latency_model
 from blsm.hypermodels import sample_networks
-from blsm.profiles import Chain
-from blsm.testing import fake_latency_ms
+from blsm.profiles import Chain, ProfileStore
+from blsm.testing import FakeDevice, fake_latency_ms, fill_store
 
 
 def slower_ms(chain: Chain) -> float:
@@ -127,9 +128,20 @@ def test_a_bundle_keeps_the_calibration(calibrated: blsm.LatencyModel, tmp_path:
 
 
 def colder_ms(chain: Chain) -> float:
-    """A device on which networks take up to a fifth more, the longer they last."""
-    sum_ms = fake_latency_ms(chain)
-    return sum_ms * (1 + 0.2 * (1 - np.exp(-sum_ms / 3)))
+    """A device on which blocks take up to a fifth more, the longer the others of their network take."""
+    blocks_ms = np.array([fake_latency_ms([config]) for config in chain])
+    others_ms = blocks_ms.sum() - blocks_ms
+    return fake_latency_ms(chain) + float((0.2 * blocks_ms * (1 - np.exp(-others_ms / 5))).sum())
+
+
+@pytest.fixture(scope="module")
+def timed_cold(tmp_path_factory: pytest.TempPathFactory) -> blsm.LatencyModel:
+    """A model of blocks that were timed with cold caches as well, and then take longer for each parameter."""
+    families = ["mbconv", "res_v1", "res_v2", "conv", "head"]
+    chains: list[Chain] = [(config,) for name in families for config in blsm.block_family(name).sample(60)]
+    with ProfileStore(tmp_path_factory.mktemp("cold") / "p.db", create=True) as store:
+        fill_store(store, chains, FakeDevice(weight_ns=20.0))
+        return fit_latency_model(store, "fake", regressor="roofline", families=families)
 
 
 @pytest.fixture(scope="module")
@@ -144,27 +156,47 @@ def test_caches_that_long_networks_find_cold_are_learned(
     assert cold.calibration.cold == pytest.approx(0.2, rel=0.3)
     others = sample_networks(60, seed=2)
     assert error(cold, others, colder_ms) < error(fake_model, others, colder_ms) / 3
-    truth_ms = np.array([colder_ms(network) for network in others])
+    slower = np.array([colder_ms(network) / fake_latency_ms(network) for network in others])
     slowed = cold.latencies(others) / fake_model.latencies(others)
-    assert slowed[truth_ms < 0.3].max() < 1.05
-    assert slowed[truth_ms > 10].min() > 1.15
+    np.testing.assert_allclose(slowed, slower, rtol=0.05)
+    assert slower.min() < 1.02 < 1.13 < slower.max()
 
 
-def test_breakdown_and_bundles_know_cold_caches(cold: blsm.LatencyModel, tmp_path: Path) -> None:
-    blsm.save(cold, tmp_path / "cold.blsm")
+def test_breakdown_and_bundles_know_cold_caches(
+    cold: blsm.LatencyModel, timed_cold: blsm.LatencyModel, tmp_path: Path
+) -> None:
     network = max(sample_networks(10, seed=4), key=fake_latency_ms)
-    for model in (cold, blsm.load(tmp_path / "cold.blsm")):
-        assert_breakdown_agrees(model, network)
+    for model in (cold, timed_cold):
+        blsm.save(model, tmp_path / "cold.blsm")
+        loaded = blsm.load(tmp_path / "cold.blsm")
+        for one in (model, loaded):
+            assert_breakdown_agrees(one, network)
+        assert loaded.latency(network) == model.latency(network)
 
 
 def test_nothing_is_cold_where_networks_are_short_or_no_longer_than_their_blocks_say(
     calibrated: blsm.LatencyModel,
 ) -> None:
-    assert cooled(np.array([0.0, 0.003, 300.0])) == pytest.approx([0, 0, 300], abs=1e-5)
     assert calibrated.calibration is not None
     assert abs(calibrated.calibration.cold) < 0.05
-    none = Calibration({}, 0.0, 0.0, 0.1, frozenset(), 1.0)
-    np.testing.assert_array_equal(none.slowdown(np.ones(2), np.zeros(2)), [1, 1])
+
+
+def test_timed_with_cold_caches_a_model_needs_no_calibration_for_them(
+    fake_model: blsm.LatencyModel, timed_cold: blsm.LatencyModel
+) -> None:
+    """And calibration tells how much of it shows."""
+    others = sample_networks(40, seed=2)
+    for shows, factor in ((1.0, 1.0), (0.5, 1.0), (0.0, 1.1)):
+
+        def measured_ms(chain: Chain, shows: float = shows, factor: float = factor) -> float:
+            return factor * (fake_latency_ms(chain) + shows * sum(ms for *_, ms in timed_cold.contributions(chain)))
+
+        calibrated = calibrate(timed_cold, {network: measured_ms(network) for network in sample_networks(20, seed=1)})
+        assert calibrated.calibration is not None
+        assert calibrated.calibration.cold == pytest.approx(factor * shows, abs=0.1)
+        assert error(calibrated, others, measured_ms) < 0.02
+        if shows == 1:
+            assert error(timed_cold, others, measured_ms) < 0.02 < error(fake_model, others, measured_ms)
 
 
 def test_families_that_no_network_had_share_the_common_factor() -> None:

@@ -23,7 +23,7 @@ LAYERS = (
     ("blsm.blocks",),
     ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images", "blsm.sampling"),
-    ("blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
+    ("blsm.caches", "blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
     (
         "blsm.latency_sources",

@@ -106,6 +106,24 @@ def test_missing_foreign_truncated_and_newer_stores(tmp_path: Path) -> None:
         ProfileStore(tmp_path / "p.db")
 
 
+def test_a_store_of_schema_1_is_upgraded_and_keeps_its_profiles(tmp_path: Path) -> None:
+    path = tmp_path / "p.db"
+    with ProfileStore(path, create=True) as store:
+        store.register_device("edge_cpu", MACHINE)
+        store.add_visit("edge_cpu", _chain(0), Visit.from_samples([3, 1, 2], 5.0))
+        (before,) = store.profiles("edge_cpu")
+    former = sqlite3.connect(path)
+    former.executescript("ALTER TABLE visits DROP COLUMN cold_ns; PRAGMA user_version = 1;")
+    former.close()
+    with ProfileStore(path) as store:
+        assert store.profiles("edge_cpu") == [before]
+        assert before.cold_ms is None
+        store.add_visit("edge_cpu", _chain(0), Visit.from_samples([2], 6.0, [40, 10, 20, 30]))
+        (after,) = store.profiles("edge_cpu")
+    assert after.latency_ms == before.latency_ms
+    assert after.cold_ms == pytest.approx(10e-6)
+
+
 _WRITER = """
 import sys
 import blsm

@@ -61,10 +61,14 @@ def run(options: argparse.Namespace) -> None:
         (
             *(name, str(sums.networks), f"{sums.low:.3f}", f"{sums.median:.3f}", f"{sums.high:.3f}"),
             *(f"{100 * sums.deviation:.1f} %", f"{sums.spearman:.4f}"),
+            {None: "not timed", True: "counted", False: "not found"}[sums.cold],
         )
         for name, sums in verdict.sums.items()
     ]
-    common.print_table(rows, ("context", "networks", "least sum / network", "median", "most", "s.d.", "Spearman"))
+    common.print_table(
+        rows,
+        ("context", "networks", "least sum / network", "median", "most", "s.d.", "Spearman", "cold caches"),
+    )
     print(f"{target.name}: profile and fit with --context {verdict.context}")
     if model is not None and model.context != verdict.context:
         print(
@@ -82,8 +86,10 @@ def study(target: Device, store: ProfileStore, families: list[str], count: int, 
     from blsm.additivity import CONTEXTS, judge, parts
     from blsm.blocks import block_family
     from blsm.hypermodels import sample_networks
+    from blsm.profiles import cold_latencies
 
     known = [block_family(name.strip()).name for name in families]
     whole = sample_networks(count, networks.STUDY_SEED + seed, families=known)
     wanted = dict.fromkeys([*(part for context in CONTEXTS for part in parts(whole, context)), *whole])
-    return judge(networks.measure(target, store, list(wanted), seed, "measuring networks and their parts"))
+    measured = networks.measure(target, store, list(wanted), seed, "measuring networks and their parts")
+    return judge(measured, cold_latencies(store.profiles(target.name)))

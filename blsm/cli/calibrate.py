@@ -48,9 +48,13 @@ def run(options: argparse.Namespace) -> None:
     found = model.calibration
     assert found is not None
     common.print_table([table_row("before", Agreement.of(before_ms, list(measured_ms.values())))], HEADERS)
+    cold = (
+        f"what cold caches make x {found.cold:.2f}"
+        if model.cold
+        else f"{100 * found.cold:+.1f} % where networks last and caches are cold"
+    )
     factors = ", ".join(f"{name} x {factor:.3f}" for name, factor in found.factors.items())
     print(
         f"{output}: calibrated by {len(found.networks)} networks: {factors}; {1000 * found.each_ms:+.2f} us a block; "
-        f"{100 * found.cold:+.1f} % where networks last and caches are cold; each network predicted from the others: "
-        f"MAPE {found.mape:.2f} %"
+        f"{cold}; each network predicted from the others: MAPE {found.mape:.2f} %"
     )

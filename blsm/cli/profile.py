@@ -121,9 +121,8 @@ def _context(options: argparse.Namespace, target: Device, store: ProfileStore) -
     from blsm.cli.additivity import study
     from blsm.fitting import verdict
     from blsm.hypermodels.random_networks import FAMILIES
-    from blsm.profiles import latencies
 
-    known = verdict(latencies(store.profiles(target.name)))
+    known = verdict(store.profiles(target.name))
     if known is None or not known.complete:
         asked = (options.block or "").split(",")
         families = [name for name in FAMILIES if name in asked] or list(FAMILIES)

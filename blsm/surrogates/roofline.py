@@ -40,13 +40,17 @@ class Roofline(Regressor):
         self.weights = np.zeros(0)
 
     def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
+        self.fit_sums(features, latency_ms, latency_ms)
+
+    def fit_sums(self, features: Features, sums_ms: Array, unit_ms: Array) -> None:
+        """Learns what sums up to `sums_ms`, 0 or more; errors count as shares of `unit_ms`, both of shape (n,)."""
         from scipy.optimize import nnls
 
-        common = np.count_nonzero(features.terms, axis=0) >= min(_LEAST_BLOCKS, len(latency_ms))
-        relative = features.terms * common / latency_ms[:, None]
+        common = np.count_nonzero(features.terms, axis=0) >= min(_LEAST_BLOCKS, len(sums_ms))
+        relative = features.terms * common / unit_ms[:, None]
         scale = relative.max(axis=0)
         scale[scale == 0] = 1.0
-        weights = nnls(relative / scale, np.ones(len(latency_ms)), maxiter=100 * relative.shape[1])[0] / scale
+        weights = nnls(relative / scale, sums_ms / unit_ms, maxiter=100 * relative.shape[1])[0] / scale
         used = weights > 0
         self.weights = weights[used]
         self.term_names = tuple(name for name, use in zip(features.term_names, used, strict=True) if use)

@@ -49,6 +49,19 @@ def test_visits_of_one_chain_are_spread_over_the_campaign(tmp_path: Path) -> Non
     assert all(one != other for one, other in itertools.pairwise(order[:-20]))
 
 
+def test_the_first_visit_times_a_block_with_cold_caches_too(tmp_path: Path) -> None:
+    device = FakeDevice(weight_ns=5.0)
+    pair: Chain = (*CHAINS[0], *MORE[0])
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        Campaign(device, store, PROTOCOL).run([*CHAINS, pair])
+        for profile in store.profiles("fake"):
+            assert [len(visit.cold_ns) > 0 for visit in profile.visits] == [profile.blocks != pair, False, False]
+            if profile.blocks != pair:
+                expected_ms = fake_latency_ms(profile.blocks) + device.excess_ms(profile.blocks)
+                assert profile.cold_ms == pytest.approx(expected_ms, rel=0.05)
+        assert not any(visit.cold_ns for visit in store.sentinel_visits("fake"))
+
+
 def test_visits_while_the_device_is_slow_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
     monkeypatch.setattr(campaign, "_SLOW_INTERVAL_S", 0.0)

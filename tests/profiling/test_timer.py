@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blsm.errors import DeviceError
 from blsm.profiling import Protocol, worker
 from blsm.profiling.timer import WorkerSession
-from blsm.profiling.worker import Pulse, answer_apart, available_cores, spread_threads, time_invocations
+from blsm.profiling.worker import Pulse, answer_apart, available_cores, spread_threads, time_cold, time_invocations
 
 PROTOCOL = Protocol(invocations=3, timeout_s=0.5)
 
@@ -51,7 +52,8 @@ for line in sys.stdin:
         print("not json")
     if name == "apart":
         print(json.dumps({{"process": os.getpid()}}))  # which comes together with the answer
-    print(json.dumps({{"samples_ns": [3, 1, 2], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}}), flush=True)
+    timing = {{"samples_ns": [3, 1, 2], "cold_ns": [5, 4], "waited_s": 0.0, "disturbed": False, "started_s": 0.0}}
+    print(json.dumps(timing), flush=True)
 """
 
 #: Each artifact has a process of its own here, which has not seen another one.
@@ -268,6 +270,36 @@ def test_a_visit_that_has_too_few_by_then_takes_what_it_gets_and_says_so() -> No
     pulse = _Scripted([True, True, *[False] * 100])
     timing = time_invocations(invoke, 10, None, 3, warmup=0, patience_s=1e-9, pulse=pulse)  # type: ignore[arg-type]
     assert (len(timing.samples_ns), len(calls), timing.disturbed) == (10, 12, True)
+
+
+def test_cold_invocations_count_where_nothing_disturbed_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_elsewhere", lambda: np.ones(1))
+    calls, invoke = _counter()
+    some = _Scripted([True, True, False, True, False, True, True, True, True, True, True])
+    assert len(time_cold(invoke, 4, some)) == 4  # type: ignore[arg-type]
+    assert len(calls) == 6
+    assert len(time_cold(invoke, 4, _Scripted([True, True, *[False] * 14]))) == 1  # type: ignore[arg-type]
+    assert time_cold(invoke, 4, _Scripted([True, *[False] * 15])) == []  # type: ignore[arg-type]
+
+
+def test_before_a_cold_invocation_more_is_read_than_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker._elsewhere.cache_clear()
+    monkeypatch.setattr(worker, "largest_cache", lambda: 3 << 20)
+    assert worker._elsewhere().nbytes == 6 << 20
+    worker._elsewhere.cache_clear()
+    monkeypatch.setattr(worker, "largest_cache", lambda: 1 << 30)
+    assert worker._elsewhere().nbytes == 2 * worker._LARGEST_CACHE
+    worker._elsewhere.cache_clear()
+
+
+def test_the_largest_cache_is_what_the_kernel_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number, size in enumerate(("32K", "1024K", "512K")):
+        (tmp_path / f"index{number}").mkdir()
+        (tmp_path / f"index{number}/size").write_text(f"{size}\n")
+    monkeypatch.setattr(worker, "_CACHES", tmp_path)
+    assert worker.largest_cache() == 1 << 20
+    monkeypatch.setattr(worker, "_CACHES", tmp_path / "none")
+    assert worker.largest_cache() == worker._USUAL_CACHE
 
 
 @pytest.fixture

@@ -1,0 +1,58 @@
+"""What blocks take longer with nothing in the caches: learned from blocks that were timed both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from blsm._types import Array
+from blsm.blocks import BlockConfig
+from blsm.features import Features
+from blsm.surrogates.roofline import Roofline
+
+
+@dataclass(frozen=True)
+class ColdSurrogate:
+    """Predicts what blocks of one family take longer when nothing of theirs is in the caches.
+
+    A roofline of what comes from memory then, weights and tensors, as far as it is in the caches otherwise. It has few
+    numbers to learn, as each measurement is a matter of luck.
+
+    Attributes:
+        base: what all data take longer.
+    """
+
+    base: Roofline
+
+    @classmethod
+    def fit(cls, configs: Sequence[BlockConfig], latency_ms: Array, excess_ms: Array, left: Array) -> Self:
+        """Learns from blocks.
+
+        Args:
+            configs: of one family.
+            latency_ms: what they take when they run over and over, milliseconds, shape (n,).
+            excess_ms: what they take longer with nothing in the caches, shape (n,).
+            left: the share of their data that is in the caches when they run over and over, shape (n,).
+        """
+        features = Features.of(configs, arrays=())
+        base = Roofline()
+        # Networks are made of slow blocks, whose excess is the largest; but the slower, the noisier it is.
+        base.fit_sums(replace(features, terms=features.terms * left[:, None]), excess_ms, np.sqrt(latency_ms))
+        return cls(base)
+
+    def predict(self, configs: Sequence[BlockConfig], left: Array) -> Array:
+        """What blocks take longer, milliseconds, shape (len(configs),); `left` as of `fit`."""
+        excess_ms: Array = left * self.base.parts(Features.of(configs, self.base.term_names, ())).sum(axis=1)
+        return excess_ms
+
+    def to_files(self) -> dict[str, bytes]:
+        """The fitted state as named files of plain data."""
+        return self.base.to_files()
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Inverse of `to_files`; raises KeyError, ValueError or TypeError for anything else."""
+        return cls(Roofline.from_files(files))
