@@ -15,7 +15,8 @@ def export(store: ProfileStore, path: Path) -> int:
     """Writes all profiles as one table; returns its number of rows.
 
     Columns: device, family (`network` where there are several blocks), blocks (JSON), one column per parameter of
-    single blocks, latency_ms, spread, confirmed, visits, invocations, failure (null if measured).
+    single blocks, latency_ms, cold_ms (with nothing in the caches, null if not timed so), spread, confirmed, visits,
+    invocations, failure (null if measured).
 
     Raises:
         FileError: the name ends neither in .parquet nor in .csv, or the file can't be written.
@@ -45,6 +46,7 @@ def _row(device: str, profile: Profile) -> dict[str, Any]:
         "blocks": encode_chain(profile.blocks),
         **(single.to_dict() if single else {}),
         "latency_ms": profile.latency_ms if measured else None,
+        "cold_ms": profile.cold_ms,
         "spread": profile.spread if measured else None,
         "confirmed": profile.confirmed if measured else None,
         "visits": len(profile.visits),

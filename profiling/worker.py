@@ -70,7 +70,7 @@ _PULSE_VISITS, _LUCKY = 100, 0.15
 #: So many times as many invocations as are to find cold caches are made where some are disturbed; with less than this
 #: share of them undisturbed, none counts.
 _COLD_TRIES, _COLD_SHARE = 2, 0.25
-#: What the kernel tells of caches; bytes of the largest one where it does not, and the most that is emptied: larger
+#: What the kernel tells of caches; bytes of one where it does not, and the most that is emptied: larger
 #: ones many cores of a server share, a process has a part of them only, and reading it all takes tenths of a second.
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _USUAL_CACHE, _LARGEST_CACHE = 8 << 20, 64 << 20
@@ -619,41 +619,79 @@ def time_invocations(
     return Timing(samples, waited_ns, disturbed)
 
 
-def time_cold(invoke: Invoke, invocations: int, pulse: Pulse) -> list[int]:
-    """Durations of invocations that find their data in no cache, nanoseconds; none if the core was disturbed mostly.
+def time_cold(invoke: Invoke, invocations: int, pulse: Pulse, cores: Sequence[int] = (), warm_ns: int = 0) -> list[int]:
+    """Durations of invocations that find their data in no cache, nanoseconds; none if cores were disturbed mostly.
 
-    Before each, memory of twice the size of the largest cache is read.
+    Args:
+        invoke: what computes.
+        invocations: how many, at most.
+        pulse: tells whether the cores are fast.
+        cores: those that compute, see `Pulse`. Where they are several, their threads fall asleep while caches are
+            emptied; what waking them takes, which is no part of a network, is taken off.
+        warm_ns: the least that an invocation takes with warm caches and threads awake.
     """
-    elsewhere = _elsewhere()
-    pulse.begin()
-    samples: list[int] = []
-    for _ in range(_COLD_TRIES * invocations):
-        if len(samples) == invocations:
-            break
-        elsewhere.sum()
+    pulse.begin(cores)
+
+    def add_to(samples: list[int]) -> None:
         was_fast = pulse.is_fast()
         start = time.perf_counter_ns()
         invoke()
         took_ns = time.perf_counter_ns() - start
         if was_fast and pulse.is_fast():
             samples.append(took_ns)
-    return samples if len(samples) >= _COLD_SHARE * invocations else []
+
+    cold: list[int] = []
+    asleep: list[int] = []
+    for _ in range(_COLD_TRIES * invocations):
+        if len(cold) == invocations:
+            break
+        started = time.perf_counter()
+        empty_caches(cores)
+        emptying_s = time.perf_counter() - started
+        add_to(cold)
+        if len(cores) > 1:
+            started = time.perf_counter()
+            while time.perf_counter() - started < emptying_s:
+                pass
+            add_to(asleep)
+    if len(cold) < _COLD_SHARE * invocations or (len(cores) > 1 and not asleep):
+        return []
+    waking_ns = max(0, min(asleep) - warm_ns) if asleep else 0
+    return [took_ns - waking_ns for took_ns in cold]
+
+
+def empty_caches(cores: Sequence[int] = ()) -> None:
+    """Fills the caches of some cores, of the calling thread's if there are less than two, with other data."""
+    elsewhere, part = _elsewhere()
+    elsewhere.sum()
+    if len(cores) > 1:
+        before = os.sched_getaffinity(0)
+        try:
+            for core in cores:
+                os.sched_setaffinity(0, {core})
+                part.sum()
+        finally:
+            os.sched_setaffinity(0, before)
 
 
 @functools.cache
-def _elsewhere() -> Any:
+def _elsewhere() -> tuple[Any, Any]:
+    """Twice as much memory as the largest cache, which cores share, holds; and as the next smaller one of each."""
     import numpy as np
 
-    return np.ones(2 * min(largest_cache(), _LARGEST_CACHE) // 8)
+    own, largest = [2 * min(size, _LARGEST_CACHE) // 8 for size in cache_sizes()[-2:]]
+    elsewhere = np.ones(largest)
+    return elsewhere, elsewhere[:own]
 
 
-def largest_cache() -> int:
-    """Bytes of the largest cache of the first core."""
+def cache_sizes() -> list[int]:
+    """Bytes of the caches of the first core, ascending."""
     try:
-        sizes = [file.read_text().strip() for file in _CACHES.glob("index*/size")]
-        return max(int(size.removesuffix("K")) << 10 for size in sizes)
+        texts = [file.read_text().strip() for file in _CACHES.glob("index*/size")]
+        sizes = sorted(int(text.removesuffix("K")) << 10 for text in texts)
     except (OSError, ValueError):
-        return _USUAL_CACHE
+        sizes = []
+    return sizes if len(sizes) > 1 else [_USUAL_CACHE, _USUAL_CACHE]
 
 
 def spread_threads(invoke: Invoke, cores: Sequence[int]) -> Sequence[int]:
@@ -716,11 +754,11 @@ def answer(
         count = invoke.invocations if isinstance(invoke, Dispatch) else 1
         cold_invocations = request.pop("cold_invocations", 0)
         timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None, cores=computing)
-        # Threads sleep while caches are emptied, and waking them is no part of a network.
-        times_cold = cold_invocations and count == 1 and len(computing) == 1
+        times_cold = cold_invocations and count == 1
+        warm_ns = min(timing.samples_ns)
         return {
             "samples_ns": [sample_ns // count for sample_ns in timing.samples_ns],
-            "cold_ns": time_cold(invoke, cold_invocations, pulse) if times_cold else [],
+            "cold_ns": time_cold(invoke, cold_invocations, pulse, computing, warm_ns) if times_cold else [],
             "waited_s": timing.waited_ns / 1e9,
             "disturbed": timing.disturbed,
             "started_s": started_s,

@@ -68,3 +68,6 @@ def run(options: argparse.Namespace) -> None:
     )
     for name, joined in model.joined.items():
         print(f"{name} after other blocks: {joined.count} pairs, held-out ones off by {joined.deviation:.1%}")
+    if model.cold:
+        counted = "count" if model.cold_share else "don't count, as networks were seen not to find them"
+        print(f"cold caches {counted}: timed for {', '.join(model.cold)}")

@@ -36,8 +36,8 @@ class Protocol:
         max_visit_s: a visit ends after this many seconds, or `min_invocations` if these take longer; None for no limit.
         min_invocations: the least number of invocations.
         warmup: invocations before the timed ones.
-        cold_invocations: a visit also times so many invocations that find their data in no cache, where one core
-            computes. Campaigns ask for some in the first visit of a block.
+        cold_invocations: a visit also times so many invocations that find their data in no cache. Campaigns ask for
+            some in the first visit of a block.
         patience_s: a visit waits so long in all for its core to be fast, seconds; 0 to time whatever it is.
         timeout_s: a visit that takes longer counts as hung.
     """

@@ -17,9 +17,12 @@ from blsm.testing import FakeDevice
 
 @register_device
 class StudiedDevice(FakeDevice):
-    """The fake device under a name of its own, so that commands find it."""
+    """The fake device under a name of its own, so that commands find it; its networks find no cold caches."""
 
     key: ClassVar[str] = "studied"
+
+    def __init__(self, **chosen: object) -> None:
+        super().__init__(weight_ns=20.0, **chosen)
 
 
 def _prints(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -63,6 +66,8 @@ def test_additivity_recommends_and_writes_into_the_bundle(
     )
     assert "context chain" in fit
     assert "mbconv after other blocks: " in fit
+    assert "cold caches don't count" in fit
+    assert "conv, " in fit.splitlines()[-1]
     study = ("additivity", "--device", "studied", "--store", store, "--networks", 6, "--block", "mbconv")
     said = _prints(capsys, *study, "--latency-model", bundle)
     assert "studied: profile and fit with --context isolated" in said
@@ -70,6 +75,9 @@ def test_additivity_recommends_and_writes_into_the_bundle(
     verdict = blsm.load(bundle).additivity
     assert verdict is not None
     assert verdict.sums.keys() == {"isolated", "chain"}
+    assert {sums.cold for sums in verdict.sums.values()} == {False}
+    assert said.count("not found") == 2
+    assert blsm.load(bundle).cold_share == 0
     figures = json.loads(_prints(capsys, *study, "--json"))
     assert figures == {"device": "studied", "context": "isolated", "sums": verdict.to_json()}
 

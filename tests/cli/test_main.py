@@ -59,6 +59,7 @@ def test_export(capsys: pytest.CaptureFixture[str], fake_store: Path, tmp_path: 
         assert len(rows) == 621
         mbconv = next(row for row in rows if row["family"] == "mbconv")
         assert mbconv["latency_ms"] > 0
+        assert mbconv["cold_ms"] is None
         assert mbconv["kernel_size"] in (3, 5, 7)
         assert sum(row["family"] == "network" for row in rows) == 20
     assert ".parquet or .csv" in _fails(capsys, "export", "--store", fake_store, "-o", tmp_path / "p.xlsx")

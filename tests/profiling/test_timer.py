@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from blsm.errors import DeviceError
@@ -273,7 +272,7 @@ def test_a_visit_that_has_too_few_by_then_takes_what_it_gets_and_says_so() -> No
 
 
 def test_cold_invocations_count_where_nothing_disturbed_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_elsewhere", lambda: np.ones(1))
+    monkeypatch.setattr(worker, "empty_caches", lambda cores: None)
     calls, invoke = _counter()
     some = _Scripted([True, True, False, True, False, True, True, True, True, True, True])
     assert len(time_cold(invoke, 4, some)) == 4  # type: ignore[arg-type]
@@ -282,24 +281,49 @@ def test_cold_invocations_count_where_nothing_disturbed_the_core(monkeypatch: py
     assert time_cold(invoke, 4, _Scripted([True, *[False] * 15])) == []  # type: ignore[arg-type]
 
 
-def test_before_a_cold_invocation_more_is_read_than_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker._elsewhere.cache_clear()
-    monkeypatch.setattr(worker, "largest_cache", lambda: 3 << 20)
-    assert worker._elsewhere().nbytes == 6 << 20
-    worker._elsewhere.cache_clear()
-    monkeypatch.setattr(worker, "largest_cache", lambda: 1 << 30)
-    assert worker._elsewhere().nbytes == 2 * worker._LARGEST_CACHE
-    worker._elsewhere.cache_clear()
+def test_waking_the_threads_of_several_cores_is_no_part_of_a_cold_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emptying caches takes a millisecond here, and a computation 100 us, 30 more if data and 7 more if threads are gone."""
+    now_ns, gone = 0, {"data": False, "threads": False}
+
+    def empty(cores: object) -> None:
+        nonlocal now_ns
+        now_ns += 1_000_000
+        gone.update(data=True, threads=True)
+
+    def read_s() -> float:
+        nonlocal now_ns
+        now_ns += 300_000
+        gone["threads"] = True
+        return now_ns / 1e9
+
+    def invoke() -> None:
+        nonlocal now_ns
+        now_ns += 100_000 + 30_000 * gone["data"] + 7_000 * gone["threads"]
+        gone.update(data=False, threads=False)
+
+    monkeypatch.setattr(worker, "empty_caches", empty)
+    monkeypatch.setattr(worker.time, "perf_counter", read_s)
+    monkeypatch.setattr(worker.time, "perf_counter_ns", lambda: now_ns)
+    pulse = _Scripted([])
+    monkeypatch.setattr(pulse, "take_ns", lambda: [0])
+    assert time_cold(invoke, 3, pulse, [0, 1], 100_000) == [130_000] * 3
 
 
-def test_the_largest_cache_is_what_the_kernel_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for number, size in enumerate(("32K", "1024K", "512K")):
+def test_more_is_read_than_caches_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number, size in enumerate(("32K", "1024K", "4096K")):
         (tmp_path / f"index{number}").mkdir()
         (tmp_path / f"index{number}/size").write_text(f"{size}\n")
-    monkeypatch.setattr(worker, "_CACHES", tmp_path)
-    assert worker.largest_cache() == 1 << 20
-    monkeypatch.setattr(worker, "_CACHES", tmp_path / "none")
-    assert worker.largest_cache() == worker._USUAL_CACHE
+    for caches, found_mib in ((tmp_path, (8, 2)), (tmp_path / "none", (16, 16))):
+        worker._elsewhere.cache_clear()
+        monkeypatch.setattr(worker, "_CACHES", caches)
+        assert tuple(read.nbytes / 2**20 for read in worker._elsewhere()) == found_mib
+    worker._elsewhere.cache_clear()
+
+
+def test_emptying_caches_leaves_a_thread_the_cores_that_it_had() -> None:
+    cores = available_cores()
+    worker.empty_caches(cores)
+    assert available_cores() == cores
 
 
 @pytest.fixture
