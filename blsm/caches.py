@@ -17,7 +17,7 @@ from blsm.profiles import DISPATCH_PROBE, Chain
 
 #: After so many milliseconds all but 1 / e of what was in the caches has left them: as seen where a host's other
 #: machines share them. On `edge_cpu_int8` networks then take longer by what their blocks do with nothing in the caches.
-STAYS_MS = 5.0
+STAYS_MS = 10.0
 
 
 def excesses(measured: Mapping[Chain, float], cold: Mapping[Chain, float]) -> dict[BlockConfig, float]:

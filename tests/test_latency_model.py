@@ -197,6 +197,19 @@ def test_measured_networks_set_the_width_of_network_intervals(fake_model: blsm.L
     assert calibrated.latency(networks[0]).latency_ms == fake_model.latency(networks[0]).latency_ms
 
 
+def test_twenty_lucky_networks_do_not_make_intervals_much_narrower(fake_model: blsm.LatencyModel) -> None:
+    (network,) = sample_networks(1, seed=5)
+
+    def width(scores: tuple[float, ...]) -> float:
+        estimate = dataclasses.replace(fake_model, network_scores=scores).latency(network)
+        return math.log(estimate.high_ms / estimate.latency_ms)
+
+    assert 0.6 * width(()) < width((0.1,) * 20) < width(())
+    assert width((0.1,) * 500) < 0.2 * width(())
+    # Never narrower than conformal intervals.
+    assert width((3.0,) * 20) == pytest.approx(3.0 * fake_model.deviation(network))
+
+
 def test_empty_networks_and_strangers_are_refused(fake_model: blsm.LatencyModel) -> None:
     with pytest.raises(DomainError, match="at least one block"):
         fake_model.latency([])
