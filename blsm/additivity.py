@@ -15,7 +15,7 @@ import numpy as np
 
 from blsm._types import Array
 from blsm.blocks import BlockConfig
-from blsm.caches import cooled, excesses
+from blsm.caches import cooled
 from blsm.errors import FitError
 from blsm.profiles import DISPATCH_PROBE, Chain
 
@@ -43,7 +43,7 @@ class Sums:
         deviation: standard deviation of log(sum / network), which a common factor does not change.
         spearman: rank correlation of sums and networks.
         cold: whether the sums count what blocks take longer as networks find cold caches (`blsm.caches.cooled`), unless
-            they agree clearly less well so. None where too few of the networks have all blocks timed with cold caches.
+            they agree clearly less well so. None where that is not known of all blocks of enough networks.
     """
 
     networks: int
@@ -132,19 +132,18 @@ def parts(networks: Iterable[Chain], context: str) -> list[Chain]:
     return list(found)
 
 
-def judge(measured: Mapping[Chain, float], cold: Mapping[Chain, float] | None = None) -> Additivity:
+def judge(measured: Mapping[Chain, float], excess_ms: Mapping[BlockConfig, float] | None = None) -> Additivity:
     """Judges how measured blocks and pairs of them add up to measured networks.
 
     Args:
         measured: chain -> milliseconds, the dispatch probe among them. A network counts in a context where all its
             `parts` were measured too.
-        cold: the same with nothing in the caches, of blocks that were timed so.
+        excess_ms: what blocks take longer with nothing in the caches, of those of which that is known.
 
     Raises:
         FitError: fewer than `LEAST_NETWORKS` networks were measured whole and in parts.
     """
     most, judged = 0, {}
-    excess_ms = excesses(measured, cold or {})
     for context in CONTEXTS if DISPATCH_PROBE in measured else ():
         networks = [
             chain
@@ -153,7 +152,7 @@ def judge(measured: Mapping[Chain, float], cold: Mapping[Chain, float] | None = 
         ]
         most = max(most, len(networks))
         if len(networks) >= LEAST_NETWORKS:
-            judged[context] = _judge_sums(networks, context, measured, excess_ms)
+            judged[context] = _judge_sums(networks, context, measured, excess_ms or {})
     if not judged:
         raise FitError(
             f"{most} networks were measured whole and in parts, at least {LEAST_NETWORKS} are needed to judge how "
@@ -171,7 +170,7 @@ def _judge_sums(
         networks: all measured, with all their parts in this context.
         context: how to add up.
         measured: chain -> milliseconds.
-        excess_ms: block -> what it takes longer with nothing in the caches, of those that were timed so.
+        excess_ms: block -> what it takes longer with nothing in the caches, as far as that is known.
     """
     timed = [network for network in networks if all(config in excess_ms for config in network)]
     enough = len(timed) >= LEAST_NETWORKS

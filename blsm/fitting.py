@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from blsm._types import Array
-from blsm.additivity import Additivity, added_latencies, block_latencies, judge
+from blsm.additivity import LEAST_BLOCKS, Additivity, added_latencies, block_latencies, judge
 from blsm.blocks import BlockConfig
 from blsm.caches import excesses, left
 from blsm.errors import FitError
@@ -81,13 +81,13 @@ def fit_latency_model(
     make = regressor_class(regressor)
     fingerprint = store.fingerprint(device)
     profiles = store.profiles(device)
-    measured, cold = latencies(profiles), cold_latencies(profiles)
+    measured = latencies(profiles)
     dispatch_ms = measured.get(DISPATCH_PROBE)
     if dispatch_ms is None:
         raise FitError(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
-    additivity = verdict(profiles)
+    additivity, cold = verdict(profiles), fit_cold(profiles)
     pairs = _pairs(measured)
     if context == AUTO and additivity is not None:
         context = additivity.context
@@ -137,24 +137,24 @@ def fit_latency_model(
         surrogates,
         dispatch_ms,
         joined=joined,
-        cold=_fit_cold(wanted, measured, cold),
+        cold={family: cold[family] for family in wanted if family in cold},
         additivity=additivity,
     )
 
 
-def _fit_cold(
-    families: Iterable[str], measured: Mapping[Chain, float], cold: Mapping[Chain, float]
-) -> dict[str, ColdSurrogate]:
+def fit_cold(profiles: Collection[Profile]) -> dict[str, ColdSurrogate]:
     """Family -> what its blocks take longer with nothing in the caches; families of which enough were timed so."""
+    measured = latencies(profiles)
     blocks: dict[str, dict[BlockConfig, float]] = {}
-    for config, excess_ms in excesses(measured, cold).items():
+    for config, excess_ms in excesses(measured, cold_latencies(profiles)).items():
         blocks.setdefault(config.family, {})[config] = excess_ms
     fitted = {}
-    for family in families:
-        if len(found := blocks.get(family, {})) >= LEAST_PROFILES:
+    for family, found in blocks.items():
+        if len(found) >= LEAST_PROFILES:
             latency_ms = np.array([measured[config,] for config in found])
-            excess = np.array(list(found.values()))
-            fitted[family] = ColdSurrogate.fit(list(found), latency_ms, excess, left(latency_ms))
+            fitted[family] = ColdSurrogate.fit(
+                list(found), latency_ms, np.array(list(found.values())), left(latency_ms)
+            )
     return fitted
 
 
@@ -186,9 +186,22 @@ def _predicted_unseen(
 def verdict(profiles: Collection[Profile]) -> Additivity | None:
     """How blocks add up by these measurements; None where too few networks were measured whole and in parts."""
     try:
-        return judge(latencies(profiles), cold_latencies(profiles))
+        return judge_sums(latencies(profiles), fit_cold(profiles))
     except FitError:
         return None
+
+
+def judge_sums(measured: Mapping[Chain, float], cold: Mapping[str, ColdSurrogate]) -> Additivity:
+    """How blocks add up by measurements, with what `fit_cold` says of cold caches; see `blsm.additivity.judge`."""
+    blocks: dict[str, list[BlockConfig]] = {}
+    for config in dict.fromkeys(config for chain in measured if len(chain) >= LEAST_BLOCKS for config in chain):
+        if config.family in cold and (config,) in measured:
+            blocks.setdefault(config.family, []).append(config)
+    excess_ms: dict[BlockConfig, float] = {}
+    for family, configs in blocks.items():
+        found_ms = cold[family].predict(configs, left(np.array([measured[config,] for config in configs])))
+        excess_ms.update(zip(configs, found_ms.tolist(), strict=True))
+    return judge(measured, excess_ms)
 
 
 def part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[BlockConfig], Array]:

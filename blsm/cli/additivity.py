@@ -83,13 +83,13 @@ def study(target: Device, store: ProfileStore, families: list[str], count: int, 
     Raises:
         FitError: too few of them could be measured.
     """
-    from blsm.additivity import CONTEXTS, judge, parts
+    from blsm.additivity import CONTEXTS, parts
     from blsm.blocks import block_family
+    from blsm.fitting import fit_cold, judge_sums
     from blsm.hypermodels import sample_networks
-    from blsm.profiles import cold_latencies
 
     known = [block_family(name.strip()).name for name in families]
     whole = sample_networks(count, networks.STUDY_SEED + seed, families=known)
     wanted = dict.fromkeys([*(part for context in CONTEXTS for part in parts(whole, context)), *whole])
     measured = networks.measure(target, store, list(wanted), seed, "measuring networks and their parts")
-    return judge(measured, cold_latencies(store.profiles(target.name)))
+    return judge_sums(measured, fit_cold(store.profiles(target.name)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -13,13 +14,17 @@ from blsm.blocks import BlockConfig
 from blsm.features import Features
 from blsm.surrogates.roofline import Roofline
 
+#: Names of the terms that count operators, or parts of them, not data.
+_CODE = re.compile(r"^constant$|operators$|woken$|set_ups?$|array\.tiles$")
+
 
 @dataclass(frozen=True)
 class ColdSurrogate:
     """Predicts what blocks of one family take longer when nothing of theirs is in the caches.
 
     A roofline of what comes from memory then, weights and tensors, as far as it is in the caches otherwise. It has few
-    numbers to learn, as each measurement is a matter of luck.
+    numbers to learn, as each measurement is a matter of luck. What depends on the number of operators alone is left
+    out: that is mostly the runtime's own code, which the other blocks of a network need as well.
 
     Attributes:
         base: what all data take longer.
@@ -41,6 +46,7 @@ class ColdSurrogate:
         base = Roofline()
         # Networks are made of slow blocks, whose excess is the largest; but the slower, the noisier it is.
         base.fit_sums(replace(features, terms=features.terms * left[:, None]), excess_ms, np.sqrt(latency_ms))
+        base.leave_out(_CODE)
         return cls(base)
 
     def predict(self, configs: Sequence[BlockConfig], left: Array) -> Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import numpy as np
@@ -51,9 +52,17 @@ class Roofline(Regressor):
         scale = relative.max(axis=0)
         scale[scale == 0] = 1.0
         weights = nnls(relative / scale, sums_ms / unit_ms, maxiter=100 * relative.shape[1])[0] / scale
-        used = weights > 0
-        self.weights = weights[used]
-        self.term_names = tuple(name for name, use in zip(features.term_names, used, strict=True) if use)
+        self._keep(features.term_names, weights, weights > 0)
+
+    def leave_out(self, pattern: re.Pattern[str]) -> None:
+        """Forgets the terms in whose names a pattern occurs."""
+        assert self.term_names is not None
+        kept = np.array([pattern.search(name) is None for name in self.term_names], bool)
+        self._keep(self.term_names, self.weights, kept)
+
+    def _keep(self, names: Sequence[str], weights: Array, kept: Array) -> None:
+        self.weights = weights[kept]
+        self.term_names = tuple(name for name, keep in zip(names, kept, strict=True) if keep)
 
     def _predict(self, features: Features) -> Array:
         latency_ms: Array = self.parts(features).sum(axis=1).clip(LEAST_MS)
