@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from bisect import insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -50,8 +51,8 @@ _REST_S = 10.0
 #: Tasks that a session holds: the one it visits, and the next ones, so that it need not wait while visits are stored:
 #: on a busy disk that takes longer than the visits of some small blocks.
 _AHEAD = 5
-#: Invocations with cold caches of a block; a few are enough for what a roofline learns from hundreds of blocks.
-_COLD_INVOCATIONS = 12
+#: Invocations with nothing in the caches, and how many blocks of a family are timed so: a roofline learns it from few.
+_COLD_INVOCATIONS, _COLD_BLOCKS = 12, 200
 #: How often to look at the clock while nothing happens.
 _POLL_S = 0.5
 #: How long a running visit may take to end by itself when the campaign ends.
@@ -192,6 +193,7 @@ class Campaign:
     def _tasks(self, chains: list[Chain], folder: Path, report: CampaignReport) -> list[_Task]:
         """The chains that lack visits; the report counts the others."""
         known = {profile.blocks: profile for profile in self.store.profiles(self.device.name)}
+        cold = Counter(profile.blocks[0].family for profile in known.values() if profile.cold_ms is not None)
         tasks = []
         for number, blocks in enumerate(chains):
             profile = known.get(blocks)
@@ -199,7 +201,9 @@ class Campaign:
                 report.failed[blocks] = profile.failure
             elif self._visits_left(profile):
                 minima_ns = [visit.minimum_ns for visit in profile.visits] if profile else []
-                timed_cold = len(blocks) > 1 or (profile is not None and profile.cold_ms is not None)
+                is_timed = profile is not None and profile.cold_ms is not None
+                timed_cold = len(blocks) > 1 or is_timed or cold[blocks[0].family] >= _COLD_BLOCKS
+                cold[blocks[0].family] += not timed_cold
                 tasks.append(_Task(blocks, folder / f"{number}{self.device.suffix}", minima_ns, timed_cold))
         report.complete = len(chains) - len(tasks) - len(report.failed)
         return tasks

@@ -37,7 +37,7 @@ class Protocol:
         min_invocations: the least number of invocations.
         warmup: invocations before the timed ones.
         cold_invocations: a visit also times so many invocations that find their data in no cache. Campaigns ask for
-            some in the first visit of a block.
+            some in the first visits of the first blocks of each family.
         patience_s: a visit waits so long in all for its core to be fast, seconds; 0 to time whatever it is.
         timeout_s: a visit that takes longer counts as hung.
     """

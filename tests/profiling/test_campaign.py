@@ -62,6 +62,15 @@ def test_the_first_visit_times_a_block_with_cold_caches_too(tmp_path: Path) -> N
         assert not any(visit.cold_ns for visit in store.sentinel_visits("fake"))
 
 
+def test_some_blocks_of_each_family_are_timed_with_cold_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "_COLD_BLOCKS", 3)
+    with ProfileStore(tmp_path / "p.db", create=True) as store:
+        for chains in ([*CHAINS[:5], *MORE[:2]], [*CHAINS, *MORE]):
+            Campaign(FakeDevice(weight_ns=5.0), store, PROTOCOL).run(chains)
+        timed = [profile.blocks for profile in store.profiles("fake") if profile.cold_ms is not None]
+    assert set(timed) == {*CHAINS[:3], *MORE[:3]}
+
+
 def test_visits_while_the_device_is_slow_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "_SENTINEL_INTERVAL_S", 0.02)
     monkeypatch.setattr(campaign, "_SLOW_INTERVAL_S", 0.0)
