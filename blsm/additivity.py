@@ -173,18 +173,17 @@ def _judge_sums(
         excess_ms: block -> what it takes longer with nothing in the caches, as far as that is known.
     """
     timed = [network for network in networks if all(config in excess_ms for config in network)]
-    enough = len(timed) >= LEAST_NETWORKS
-    judged = timed if enough else networks
+    is_known = len(timed) >= LEAST_NETWORKS
+    judged = timed if is_known else networks
     measured_ms = np.array([measured[network] for network in judged])
     sums_ms = np.array([_sum(network, context, measured) for network in judged])
-    warm = Sums.of(sums_ms, measured_ms, False if enough else None)
-    if not enough:
-        return warm
+    if not is_known:
+        return Sums.of(sums_ms, measured_ms)
     more_ms = []
     for network, sum_ms in zip(judged, sums_ms, strict=True):
         alone_ms = np.array([measured[config,] for config in network])
         more_ms.append(cooled(np.array([excess_ms[config] for config in network]), alone_ms, sum_ms).sum())
-    cold = Sums.of(sums_ms + np.array(more_ms), measured_ms, cold=True)
+    warm, cold = Sums.of(sums_ms, measured_ms, False), Sums.of(sums_ms + np.array(more_ms), measured_ms, True)
     return cold if cold.deviation <= warm.deviation + _WORSE else warm
 
 

@@ -15,8 +15,8 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.profiles import DISPATCH_PROBE, Chain
 
-#: After so many milliseconds all but 1 / e of what was in the caches has left them: as seen where a host's other
-#: machines share them. On `edge_cpu_int8` networks then take longer by what their blocks do with nothing in the caches.
+#: After so many milliseconds 1 / e of what was in the caches is still there, where a host's other machines share them:
+#: by networks of `edge_cpu` and `edge_cpu_int8`.
 STAYS_MS = 10.0
 
 

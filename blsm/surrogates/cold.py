@@ -12,10 +12,11 @@ import numpy as np
 from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.features import Features
+from blsm.operators.costs import ARRAY_COSTS, THREAD_COSTS
 from blsm.surrogates.roofline import Roofline
 
 #: Names of the terms that count operators, or parts of them, not data.
-_CODE = re.compile(r"^constant$|operators$|woken$|set_ups?$|array\.tiles$")
+_CODE = re.compile(r"^(constant|operators)$")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class ColdSurrogate:
             excess_ms: what they take longer with nothing in the caches, shape (n,).
             left: the share of their data that is in the caches when they run over and over, shape (n,).
         """
-        features = Features.of(configs, arrays=())
+        # What NPUs' arrays do, and how threads share work, takes long to count.
+        features = Features.of(configs, arrays=()).without([ARRAY_COSTS, THREAD_COSTS])
         base = Roofline()
         # Networks are made of slow blocks, whose excess is the largest; but the slower, the noisier it is.
         base.fit_sums(replace(features, terms=features.terms * left[:, None]), excess_ms, np.sqrt(latency_ms))
