@@ -77,6 +77,19 @@ def test_former_calibrations_know_no_cold_caches(fake_model: blsm.LatencyModel, 
     assert former.calibration == dataclasses.replace(model.calibration, cold=0.0)
 
 
+def test_calibrations_that_count_cold_caches_otherwise_say_calibrate_again(
+    fake_model: blsm.LatencyModel, tmp_path: Path
+) -> None:
+    model = calibrate(fake_model, {network: 1.2 * fake_latency_ms(network) for network in sample_networks(6, seed=1)})
+    assert model.calibration is not None
+    blsm.save(model, tmp_path / "new.blsm")
+    data = model.calibration.to_json()
+    with pytest.raises(BundleError, match="counts cold caches otherwise than this blsm: fit and calibrate it again"):
+        blsm.load(_rewrite(tmp_path / "new.blsm", tmp_path / "c.blsm", schema=7, calibration={**data, "cold": 0.1}))
+    plain = _rewrite(tmp_path / "new.blsm", tmp_path / "plain.blsm", schema=7, calibration={**data, "cold": 0.0})
+    assert blsm.load(plain).calibration == model.calibration
+
+
 def test_former_cycles_of_arrays_are_refused_and_surrogates_without_them_are_not(
     fake_store: Path, fake_bundle: Path, tmp_path: Path
 ) -> None:
