@@ -754,7 +754,7 @@ def answer(
         count = invoke.invocations if isinstance(invoke, Dispatch) else 1
         cold_invocations = request.pop("cold_invocations", 0)
         timing = time_invocations(invoke, **request, pulse=pulse if count == 1 else None, cores=computing)
-        times_cold = cold_invocations and count == 1
+        times_cold = cold_invocations and count == 1 and computing  # not where it is unknown which cores compute
         warm_ns = min(timing.samples_ns)
         return {
             "samples_ns": [sample_ns // count for sample_ns in timing.samples_ns],
