@@ -33,11 +33,11 @@ from blsm.cli.networks import CALIBRATION_SEED, measure
 from blsm.errors import BlsmError, DeviceError
 from blsm.evaluation import Comparison, compare_blocks, compare_networks
 from blsm.files import write_atomically
-from blsm.fitting import fit_latency_model, verdict
+from blsm.fitting import fit_cold, fit_latency_model, verdict
 from blsm.hypermodels import sample_networks
 from blsm.latency_model import LatencyModel
 from blsm.metrics import Agreement
-from blsm.profiles import Chain, ProfileStore
+from blsm.profiles import Chain, ProfileStore, latencies
 from blsm.profiling import Device, Protocol, device, machine
 from blsm.report.figures import predicted_versus_measured
 from blsm.sampling import in_turn, sample_blocks
@@ -161,7 +161,8 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
 def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> Additivity:
     """How the device's blocks add up, studied unless the store knows."""
     store.register_device(target.name, target.fingerprint())
-    known = verdict(store.profiles(target.name))
+    profiles = store.profiles(target.name)
+    known = verdict(latencies(profiles), fit_cold(profiles))
     if known is not None and known.complete:
         return known
     return study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)

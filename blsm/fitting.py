@@ -11,14 +11,14 @@ import numpy as np
 from blsm._types import Array
 from blsm.additivity import LEAST_BLOCKS, Additivity, added_latencies, block_latencies, judge
 from blsm.blocks import BlockConfig
-from blsm.caches import excesses, left
+from blsm.caches import excesses
 from blsm.errors import FitError
 from blsm.intervals import log_errors
 from blsm.latency_model import BlockSurrogate, LatencyModel, profiled_domain
 from blsm.metrics import Agreement
 from blsm.profiles import DISPATCH_PROBE, Chain, Profile, ProfileStore, cold_latencies, digest, latencies
 from blsm.surrogates import DEFAULT_REGRESSOR, Regressor, regressor_class
-from blsm.surrogates.cold import ColdSurrogate
+from blsm.surrogates.cold import ColdSurrogate, predict_excesses
 from blsm.surrogates.joined import LEAST_SHARE, JoinedSurrogate, Pair
 
 #: Fewer profiles of a family, or pairs of blocks, say nothing: a sixth of them is for testing.
@@ -87,7 +87,8 @@ def fit_latency_model(
         raise FitError(
             f"{store.path} lacks the dispatch cost of {device}; run `blsm profile` on it again, it measures that first"
         )
-    additivity, cold = verdict(profiles), fit_cold(profiles)
+    cold = fit_cold(profiles)
+    additivity = verdict(measured, cold)
     pairs = _pairs(measured)
     if context == AUTO and additivity is not None:
         context = additivity.context
@@ -152,9 +153,7 @@ def fit_cold(profiles: Collection[Profile]) -> dict[str, ColdSurrogate]:
     for family, found in blocks.items():
         if len(found) >= LEAST_PROFILES:
             latency_ms = np.array([measured[config,] for config in found])
-            fitted[family] = ColdSurrogate.fit(
-                list(found), latency_ms, np.array(list(found.values())), left(latency_ms)
-            )
+            fitted[family] = ColdSurrogate.fit(list(found), latency_ms, np.array(list(found.values())))
     return fitted
 
 
@@ -183,25 +182,20 @@ def _predicted_unseen(
     return found
 
 
-def verdict(profiles: Collection[Profile]) -> Additivity | None:
-    """How blocks add up by these measurements; None where too few networks were measured whole and in parts."""
+def verdict(measured: Mapping[Chain, float], cold: Mapping[str, ColdSurrogate]) -> Additivity | None:
+    """As `judge_sums`; None where too few networks were measured whole and in parts."""
     try:
-        return judge_sums(latencies(profiles), fit_cold(profiles))
+        return judge_sums(measured, cold)
     except FitError:
         return None
 
 
 def judge_sums(measured: Mapping[Chain, float], cold: Mapping[str, ColdSurrogate]) -> Additivity:
     """How blocks add up by measurements, with what `fit_cold` says of cold caches; see `blsm.additivity.judge`."""
-    blocks: dict[str, list[BlockConfig]] = {}
-    for config in dict.fromkeys(config for chain in measured if len(chain) >= LEAST_BLOCKS for config in chain):
-        if config.family in cold and (config,) in measured:
-            blocks.setdefault(config.family, []).append(config)
-    excess_ms: dict[BlockConfig, float] = {}
-    for family, configs in blocks.items():
-        found_ms = cold[family].predict(configs, left(np.array([measured[config,] for config in configs])))
-        excess_ms.update(zip(configs, found_ms.tolist(), strict=True))
-    return judge(measured, excess_ms)
+    networks = dict.fromkeys(config for chain in measured if len(chain) >= LEAST_BLOCKS for config in chain)
+    configs = [config for config in networks if config.family in cold and (config,) in measured]
+    excess_ms = predict_excesses(cold, configs, np.array([measured[config,] for config in configs]))
+    return judge(measured, dict(zip(configs, excess_ms.tolist(), strict=True)))
 
 
 def part(measured: Mapping[BlockConfig, float], indices: Array) -> tuple[list[BlockConfig], Array]:

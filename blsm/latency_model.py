@@ -14,7 +14,7 @@ import numpy as np
 from blsm._types import Array
 from blsm.additivity import Additivity
 from blsm.blocks import BlockConfig, block_family
-from blsm.caches import cooled, left
+from blsm.caches import cooled
 from blsm.calibration import Calibration
 from blsm.domains import Space, contains
 from blsm.errors import CoverageError, DomainError
@@ -23,7 +23,7 @@ from blsm.intervals import DEFAULT_LEVEL, conformal_quantile, normal_quantile, n
 from blsm.network import Network, UnmatchedLayer, parse
 from blsm.profiles import Fingerprint
 from blsm.surrogates import Regressor
-from blsm.surrogates.cold import ColdSurrogate
+from blsm.surrogates.cold import ColdSurrogate, predict_excesses
 from blsm.surrogates.joined import JoinedSurrogate
 
 if TYPE_CHECKING:
@@ -239,15 +239,9 @@ class LatencyModel:
         return np.array([found[id(config)] for config in configs])
 
     def _excess(self, configs: Sequence[BlockConfig]) -> list[float]:
-        found = [0.0] * len(configs)
-        for family, surrogate in self.cold.items():
-            members = [place for place, config in enumerate(configs) if config.family == family]
-            if members:
-                chosen = [configs[place] for place in members]
-                excess_ms = surrogate.predict(chosen, left(self._predict_once(chosen)))
-                for place, block_ms in zip(members, excess_ms.tolist(), strict=True):
-                    found[place] = block_ms
-        return found
+        excess_ms = predict_excesses(self.cold, configs, self._predict_once(configs))
+        known_ms: list[float] = np.nan_to_num(excess_ms).tolist()
+        return known_ms
 
     def prepare(self, configs: Sequence[BlockConfig]) -> None:
         """Predicts what `latencies` will need of blocks: all together take a tenth of the time that a few each take.

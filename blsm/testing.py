@@ -93,8 +93,12 @@ class FakeDevice(Device):
         if digest(blocks) in self.fails:
             raise DeviceError("the fake compiler refused it")
         crashes = digest(blocks) in self.crashes
-        cold_ms = fake_latency_ms(blocks) + self.excess_ms(blocks) if self.weight_ns else None
-        artifact.write_text(json.dumps({"latency_ms": fake_latency_ms(blocks), "cold_ms": cold_ms, "crashes": crashes}))
+        data = {"latency_ms": fake_latency_ms(blocks), "cold_ms": self.cold_ms(blocks), "crashes": crashes}
+        artifact.write_text(json.dumps(data))
+
+    def cold_ms(self, blocks: Chain) -> float | None:
+        """What a chain takes with cold caches; None where nothing is timed so."""
+        return fake_latency_ms(blocks) + self.excess_ms(blocks) if self.weight_ns else None
 
     def excess_ms(self, blocks: Iterable[BlockConfig]) -> float:
         """What blocks take longer with cold caches."""
@@ -143,9 +147,9 @@ def fill_store(store: ProfileStore, chains: Iterable[Chain], device: FakeDevice 
     device = device or FakeDevice()
     store.register_device(device.name, device.fingerprint())
     for chain in dict.fromkeys([DISPATCH_PROBE, *chains]):
-        latency_ms = fake_latency_ms(chain)
-        cold_ns = [round(1e6 * (latency_ms + device.excess_ms(chain)))] if device.weight_ns and len(chain) == 1 else []
-        store.add_visit(device.name, chain, Visit.from_samples([round(1e6 * latency_ms)], 0.0, cold_ns))
+        cold_ms = device.cold_ms(chain) if len(chain) == 1 else None
+        cold_ns = [] if cold_ms is None else [round(1e6 * cold_ms)]
+        store.add_visit(device.name, chain, Visit.from_samples([round(1e6 * fake_latency_ms(chain))], 0.0, cold_ns))
 
 
 #: A block that takes any device much longer than the dispatch probe.

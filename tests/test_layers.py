@@ -21,9 +21,9 @@ LAYERS = (
     ("blsm._version", "blsm._types", "blsm.errors", "blsm.domains", "blsm.files"),
     ("blsm.operators",),
     ("blsm.blocks",),
-    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals"),
+    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals", "blsm.caches"),
     ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images", "blsm.sampling"),
-    ("blsm.caches", "blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
+    ("blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
     (
         "blsm.latency_sources",

@@ -119,10 +119,12 @@ def _context(options: argparse.Namespace, target: Device, store: ProfileStore) -
     if options.context != "auto":
         return str(options.context)
     from blsm.cli.additivity import study
-    from blsm.fitting import verdict
+    from blsm.fitting import fit_cold, verdict
     from blsm.hypermodels.random_networks import FAMILIES
+    from blsm.profiles import latencies
 
-    known = verdict(store.profiles(target.name))
+    profiles = store.profiles(target.name)
+    known = verdict(latencies(profiles), fit_cold(profiles))
     if known is None or not known.complete:
         asked = (options.block or "").split(",")
         families = [name for name in FAMILIES if name in asked] or list(FAMILIES)
