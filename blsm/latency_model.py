@@ -187,8 +187,9 @@ class LatencyModel:
     cold: Mapping[str, ColdSurrogate] = field(default_factory=dict)
     additivity: Additivity | None = None
     calibration: Calibration | None = None
-    _predicted: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _excesses: dict[BlockConfig, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _predicted: dict[BlockConfig, tuple[float, float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _output_shapes: dict[BlockConfig, tuple[int, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -228,20 +229,19 @@ class LatencyModel:
             latency_ms[members] = regressor.predict([configs[index] for index in members])
         return latency_ms
 
-    def _predict_once(self, configs: Sequence[BlockConfig]) -> Array:
-        """As `predict`, but a block that comes up again is not predicted again: a search meets few different ones."""
-        found = _recall(self._predicted, configs, lambda new: self.predict(new).tolist())
-        return np.array([found[id(config)] for config in configs])
+    def _predict_once(self, configs: Sequence[BlockConfig]) -> tuple[Array, Array]:
+        """Latencies as of `predict`, and what blocks take longer with cold caches, 0 where that is not known.
 
-    def _excess_once(self, configs: Sequence[BlockConfig]) -> Array:
-        """What blocks take longer with cold caches, milliseconds; 0 where that is not known. Predicts each once."""
-        found = _recall(self._excesses, configs, self._excess)
-        return np.array([found[id(config)] for config in configs])
+        A block that comes up again is not predicted again: a search meets few different ones.
+        """
+        found = _recall(self._predicted, configs, self._predict_both)
+        both_ms = np.array([found[id(config)] for config in configs]).reshape(-1, 2)
+        return both_ms[:, 0], both_ms[:, 1]
 
-    def _excess(self, configs: Sequence[BlockConfig]) -> list[float]:
-        excess_ms = predict_excesses(self.cold, configs, self._predict_once(configs))
-        known_ms: list[float] = np.nan_to_num(excess_ms).tolist()
-        return known_ms
+    def _predict_both(self, configs: Sequence[BlockConfig]) -> list[tuple[float, float]]:
+        isolated_ms = self.predict(configs)
+        excess_ms = np.nan_to_num(predict_excesses(self.cold, configs, isolated_ms))
+        return list(zip(isolated_ms.tolist(), excess_ms.tolist(), strict=True))
 
     def prepare(self, configs: Sequence[BlockConfig]) -> None:
         """Predicts what `latencies` will need of blocks: all together take a tenth of the time that a few each take.
@@ -253,8 +253,6 @@ class LatencyModel:
             CoverageError: a family has no surrogate in this model.
         """
         self._predict_once(configs)
-        if self.cold:
-            self._excess_once(configs)
         if self.joined:
             _recall(self._output_shapes, configs, output_shapes)
         for family, surrogate in self.joined.items():
@@ -279,7 +277,7 @@ class LatencyModel:
             return np.empty(0)
         configs = list(chain.from_iterable(networks))
         starts = np.cumsum([0, *map(len, networks)])[:-1]
-        isolated_ms = self._predict_once(configs)
+        isolated_ms, excess_ms = self._predict_once(configs)
         if self.joined:
             # Networks of a search share most of their links: each is looked at once.
             neighbours, places, back = _distinct(configs, starts)
@@ -289,8 +287,8 @@ class LatencyModel:
         sums_ms: Array = np.add.reduceat(self._corrected(configs, added_ms), starts)
         if self.cold_share:
             network_ms = np.repeat(np.add.reduceat(added_ms, starts), [len(network) for network in networks])
-            excess_ms = self._excess_once(configs) if self.cold else added_ms
-            sums_ms = sums_ms + self.cold_share * np.add.reduceat(cooled(excess_ms, added_ms, network_ms), starts)
+            more_ms = cooled(excess_ms if self.cold else added_ms, added_ms, network_ms)
+            sums_ms = sums_ms + self.cold_share * np.add.reduceat(more_ms, starts)
         return self.dispatch_ms + sums_ms
 
     def latency(
@@ -458,9 +456,9 @@ class LatencyModel:
             cache.clear()
             new = list(dict.fromkeys(links))
         configs = [config for _, config in new]
-        isolated_ms = self.predict(configs)
+        isolated_ms, excess_ms = self._predict_once(configs)
         added_ms = self._added(new, isolated_ms)
-        excesses_ms = (self._excess_once(configs) if self.cold else added_ms).tolist()
+        excesses_ms = (excess_ms if self.cold else added_ms).tolist()
         spreads: dict[tuple[str, bool, bool], tuple[float, float]] = {}
         in_domain, deviations, factors, sizes_ms = [], [], [], []
         for (before, config), block_ms, size_ms in zip(new, isolated_ms.tolist(), added_ms.tolist(), strict=True):
