@@ -36,6 +36,10 @@ def misbehave(artifact):
             with open(log, "w") as file:
                 print(os.getpid(), file=file)
         time.sleep(60)
+    if name == "busy":
+        open(log, "w").close()
+        while time.process_time() < 0.3:
+            pass
     if name == "greed":
         taken = []
         while True:
@@ -71,6 +75,17 @@ worker.main()
 """
 
 
+#: Visits an artifact that is busy.
+_VISITOR = f"""
+import sys
+from pathlib import Path
+from blsm.profiling import Protocol
+from blsm.profiling.timer import WorkerSession
+with WorkerSession([sys.executable, "-c", {_ODD_WORKER!r}]) as session:
+    print(session.visit(Path("busy:" + sys.argv[1]), Protocol(timeout_s=3)).minimum_ns)
+"""
+
+
 @pytest.fixture
 def session() -> WorkerSession:
     return WorkerSession([sys.executable, "-c", _ODD_WORKER])
@@ -91,6 +106,19 @@ def test_a_worker_that_goes_wrong_is_replaced(artifact: str, reason: str, sessio
         with pytest.raises(DeviceError, match=reason):
             session.visit(Path(artifact), PROTOCOL)
         assert session.visit(Path("good"), PROTOCOL).minimum_ns == 1
+
+
+def test_a_visit_that_was_stopped_has_not_hung(tmp_path: Path) -> None:
+    log = tmp_path / "began"
+    command = [sys.executable, "-c", _VISITOR, str(log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        while not log.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.killpg(process.pid, signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == b"1\n"
 
 
 def test_an_answer_may_come_at_once_with_what_is_said_before_it(session: WorkerSession) -> None:
