@@ -7,6 +7,7 @@ connection, and the artifacts after it. Only a host's name reaches a command lin
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -50,6 +51,8 @@ _SSH = (
 _SSH_PORT = 22
 #: A host that is silent for so long, on top of what a visit may take, counts as lost.
 _PATIENCE_S = 60.0
+#: It is looked after this often.
+_WATCH_S = 0.5
 #: Artifacts kept on a host so that the next visit need not send them again; its temporary folder may be in memory.
 _KEPT_BYTES = 64 * 2**20
 #: What the last line that ssh or the host's shell wrote matches, and what to do about it.
@@ -233,18 +236,19 @@ class HostSession(Session):
     @contextmanager
     def _watched(self, seconds: float) -> Iterator[None]:
         """Cuts the connection if what is inside takes longer."""
+        ended = threading.Event()
 
-        def cut() -> None:
-            self._silent = True
-            self._process.kill()
+        def watch() -> None:
+            # Not by the clock, which goes on while this process is stopped, by Ctrl-Z say.
+            if not any(ended.wait(_WATCH_S) for _ in range(math.ceil(seconds / _WATCH_S))):
+                self._silent = True
+                self._process.kill()
 
-        timer = threading.Timer(seconds, cut)
-        timer.daemon = True
-        timer.start()
+        threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         finally:
-            timer.cancel()
+            ended.set()
 
     def _lost(self) -> HostError:
         """The error that says why the connection ended."""

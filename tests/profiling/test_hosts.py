@@ -169,6 +169,18 @@ def _descendants(pid: int) -> list[int]:
     return [found for child in children for found in (child, *_descendants(child))]
 
 
+def _pythons(pid: int) -> list[int]:
+    """What runs Python on behalf of a process."""
+    found = [child for child in _descendants(pid) if "python" in Path(f"/proc/{child}/comm").read_text()]
+    assert found
+    return found
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[_Server]:
     for name in ("host", "user", "other"):
@@ -395,14 +407,45 @@ def test_a_host_that_goes_silent_is_lost(
         session.visit(precompiled.artifact, PROTOCOL)
         monkeypatch.setattr(hosts, "_PATIENCE_S", 0.5)
         (sshd,) = server.processes.values()
-        frozen = [pid for pid in _descendants(sshd.pid) if "python" in Path(f"/proc/{pid}/comm").read_text()]
-        assert frozen
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        frozen = _pythons(sshd.pid)
+        _signal(frozen, signal.SIGSTOP)
         with pytest.raises(HostError, match="it went silent"):
             session.visit(precompiled.artifact, replace(PROTOCOL, timeout_s=0.5))
-    for pid in frozen:
-        os.kill(pid, signal.SIGKILL)
+    _signal(frozen, signal.SIGKILL)
+
+
+_VISITOR = """
+import sys
+from pathlib import Path
+from blsm.profiling import Protocol, RemoteDevice, device, hosts
+host, config, artifact = sys.argv[1:]
+with RemoteDevice(device("edge_cpu"), host, Path(config)).open() as session:
+    print("open", flush=True)
+    input()
+    hosts._PATIENCE_S = 0.5
+    print(session.visit(Path(artifact), Protocol(invocations=5, timeout_s=2.5, patience_s=0.0)).minimum_ns > 0)
+"""
+
+
+@needs_sshd
+def test_a_host_does_not_go_silent_while_the_campaign_is_stopped(server: _Server, precompiled: Precompiled) -> None:
+    command = [sys.executable, "-c", _VISITOR, server.start(), str(server.config), str(precompiled.artifact)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        (sshd,) = server.processes.values()
+        remote = _pythons(sshd.pid)
+        _signal(remote, signal.SIGSTOP)
+        process.stdin.write(b"visit\n")
+        process.stdin.flush()
+        time.sleep(0.5)
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.5)
+        _signal(remote, signal.SIGCONT)
+        assert process.communicate(timeout=60)[0] == b"True\n"
 
 
 @needs_sshd
