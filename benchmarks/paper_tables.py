@@ -15,7 +15,6 @@ import argparse
 import hashlib
 import json
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -58,6 +57,8 @@ PAPER = {"cloud_cpu": 0.96, "edge_cpu": 0.89, "asic": 0.70, "gpu": 0.57}
 PAIRS_SEED = 777
 #: Of calibration networks, for the figures that do not depend on which they happen to be.
 _DRAWS = 15
+#: Between two visits of the sentinel, seconds: longer, and nothing was measured.
+_BREAK_S = 60.0
 _LAYER_PROTOCOL = Protocol(visits=1)
 
 
@@ -88,10 +89,9 @@ def main() -> None:
         if (lacking := target.missing()) is not None:
             print(f"{name} is not usable here: {lacking}")
             continue
-        began = time.monotonic()
         figures = tables(target, options)
         if not options.quick:
-            write_result(f"paper_tables_{name}", {"seconds": time.monotonic() - began, **figures})
+            write_result(f"paper_tables_{name}", figures)
 
 
 def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
@@ -108,6 +108,7 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
         # All in one campaign, in turn: over hours this machine drifts by several percent, and blocks and networks must
         # drift alike. Networks take long to compile, too, and blocks keep the device busy meanwhile.
         known_ms = measure(target, store, in_turn([*to_profile(additivity.context, options), whole]), seed, "all")
+        took = cost(store, target.name)
         measured = {name: {n: known_ms[n] for n in chains if n in known_ms} for name, chains in networks.items()}
         calibration_ms = {network: known_ms[network] for network in for_calibration if network in known_ms}
         reasons: dict[str, str] = {}
@@ -143,12 +144,14 @@ def tables(target: Device, options: argparse.Namespace) -> dict[str, Any]:
         "MACs": macs_figures(measured),
         "layer-wise": layerwise(target, measured["random depth"], options),
     }
+    print(f"\n{target.name}: {took['chains']} chains, {took['visits']} visits in {took['hours']:.2f} hours")
     print_tables(target.name, additivity, blocks, predicted, baselines)
     print_table([(name, json.dumps(found)) for name, found in draws.items()], (f"mean of {_DRAWS} calibrations", ""))
     return {
         "device": target.name,
         "fingerprint": target.fingerprint().to_json(),
         "samples_per_family": options.samples,
+        "profiling": took,
         "additivity": {"context": additivity.context, **additivity.to_json()},
         "blocks": blocks,
         "networks": predicted,
@@ -166,6 +169,14 @@ def judged(target: Device, store: ProfileStore, options: argparse.Namespace) -> 
     if known is not None and known.complete:
         return known
     return study(target, store, list(FAMILIES), 20 if not options.quick else 8, options.seed)
+
+
+def cost(store: ProfileStore, name: str) -> dict[str, float]:
+    """What the store took to fill, all runs together: chains, visits, and hours in which the sentinel was visited."""
+    profiles = store.profiles(name)
+    gaps_s = np.diff([visit.started_s for visit in store.sentinel_visits(name)])
+    hours = float(gaps_s[gaps_s < _BREAK_S].sum() / 3600)
+    return {"chains": len(profiles), "visits": sum(len(profile.visits) for profile in profiles), "hours": hours}
 
 
 def to_profile(context: str, options: argparse.Namespace) -> list[list[Chain]]:
