@@ -6,8 +6,9 @@ What it adds where it follows another block is known from the pair of both, less
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from blsm.blocks import BlockConfig
 from blsm.caches import cooled
 from blsm.errors import FitError
 from blsm.profiles import DISPATCH_PROBE, Chain
+from blsm.shrinkage import kept_share
 
 #: How a network is added up: from isolated blocks, or from what each block adds in its chain.
 CONTEXTS = ("isolated", "chain")
@@ -29,6 +31,8 @@ LEAST_BLOCKS = 3
 _WORTH = 0.015
 #: Cold caches are expected; by so much worse sums tell that networks of this device don't find them.
 _WORSE = 0.005
+#: Of a median, over that of a mean, errors being normal.
+_MEDIAN_VARIANCE = math.pi / 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Sums:
         spearman: rank correlation of sums and networks.
         cold: whether the sums count what blocks take longer as networks find cold caches (`blsm.caches.cooled`), unless
             they agree clearly less well so. None where that is not known of all blocks of enough networks.
+        factor: what sums are to be multiplied with: network / sum at the median, shrunk towards 1 as far as it may be
+            chance.
     """
 
     networks: int
@@ -53,6 +59,7 @@ class Sums:
     deviation: float
     spearman: float
     cold: bool | None = None
+    factor: float = 1.0
 
     @classmethod
     def of(cls, sums_ms: Array, measured_ms: Array, cold: bool | None = None) -> Self:
@@ -60,20 +67,25 @@ class Sums:
         from scipy.stats import spearmanr
 
         ratios = sums_ms / measured_ms
+        deviation, lacking = float(np.log(ratios).std(ddof=1)), -float(np.log(np.median(ratios)))
+        variance = _MEDIAN_VARIANCE * deviation**2 / len(ratios)
         return cls(
             len(ratios),
             float(ratios.min()),
             float(ratios.max()),
             float(np.median(ratios)),
-            float(np.log(ratios).std(ddof=1)),
+            deviation,
             float(spearmanr(sums_ms, measured_ms).statistic),
             cold,
+            math.exp(kept_share(lacking, variance) * lacking),
         )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The figures from JSON data, as of `dataclasses.asdict`."""
-        figures: dict[str, Any] = {f.name: float(data[f.name]) for f in fields(cls)[1:-1]}
+        figures: dict[str, Any] = {
+            name: float(value) for name, value in data.items() if name not in ("networks", "cold")
+        }
         return cls(networks=int(data["networks"]), cold=data["cold"], **figures)
 
 

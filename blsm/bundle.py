@@ -27,7 +27,7 @@ from blsm.surrogates.cold import ColdSurrogate
 from blsm.surrogates.joined import JoinedSurrogate
 
 FORMAT = "blsm latency model"
-SCHEMA = 8
+SCHEMA = 9
 _MANIFEST = "manifest.json"
 _FITTED = "fitted.json"
 _SCORES = "scores.json"
@@ -205,6 +205,12 @@ def _from_schema_7(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
         sums["cold"] = None
 
 
+def _from_schema_8(manifest: dict[str, Any], members: dict[str, bytes]) -> None:
+    """Schema 8 did not correct sums by what those of measured blocks lack."""
+    for sums in (manifest["additivity"] or {}).values():
+        sums["factor"] = 1.0
+
+
 #: The first makes schema 2 of schema 1, and so on: each changes a manifest and its members in place.
 _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_1,
@@ -214,6 +220,7 @@ _UPGRADES: tuple[Callable[[dict[str, Any], dict[str, bytes]], None], ...] = (
     _from_schema_5,
     _from_schema_6,
     _from_schema_7,
+    _from_schema_8,
 )
 
 

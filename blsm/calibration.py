@@ -13,6 +13,7 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.profiles import Chain, digest
+from blsm.shrinkage import kept_share
 
 if TYPE_CHECKING:
     from blsm.latency_model import LatencyModel
@@ -82,7 +83,8 @@ class Calibration:
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
-    One factor for all blocks, shrunk towards 1 as far as its standard error says that it may be chance. Where networks
+    One factor for all blocks, shrunk towards that of a model before calibration as far as its standard error says that
+    it may be chance. Where networks
     left out are predicted better for it, how much cold caches make of networks that last; where clearly better, factors
     of each family and something for each block as well. Ridge regression on relative errors, its strength chosen by
     leaving out one network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively
@@ -109,7 +111,7 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
         for family, block_ms, block_cold_ms in plain.contributions(network):
             added_ms[row, families.index(family)] += block_ms
             cold_ms[row] += block_cold_ms
-    whole_ms = added_ms.sum(axis=1) + plain.cold_share * cold_ms
+    whole_ms = plain.sums_factor * added_ms.sum(axis=1) + plain.cold_share * cold_ms
     counts = np.array([len(network) for network in networks], float)
     unit_ms = float(np.median(target_ms / counts))
     # Columns: all families together, cold caches, each family on its own, the number of blocks; rows relative to the
@@ -137,9 +139,10 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
             solution, errors = more, errors_of_more
             break
     shared, cold, *own, each = solution.tolist()
+    factor = plain.sums_factor * (1 + shared)
     calibration = Calibration(
-        {family: 1 + shared + factor for family, factor in zip(families, own, strict=True)},
-        1 + shared,
+        {family: factor + more for family, more in zip(families, own, strict=True)},
+        factor,
         each * unit_ms,
         plain.cold_share * (1 + shared) + cold,
         frozenset(map(digest, networks)),
@@ -172,15 +175,11 @@ def _robust_ridge(relative: Array, missing: Array, prior: Array) -> tuple[Array,
 
 
 def _factor_alone(inputs: Array, missing: Array) -> tuple[Array, Array]:
-    """The coefficient of one input, as far as it is no chance, and the errors as of `_robust_ridge`.
-
-    The posterior mean where the factor's prior variance is estimated from itself (Efron and Morris 1973,
-    the positive-part rule): none of one that noise alone would bring.
-    """
+    """The coefficient of one input, as far as it is no chance, and the errors as of `_robust_ridge`."""
     solution, errors = _robust_ridge(inputs[:, None], missing, np.array([_SHARED]))
     factor = float(solution[0])
     variance = float(np.square(errors).mean() / np.square(inputs).sum())
-    kept = max(0.0, 1 - variance / factor**2) if factor else 0.0
+    kept = kept_share(factor, variance)
     return kept * solution, missing - kept * (missing - errors)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from blsm._types import Array
-from blsm.additivity import Additivity
+from blsm.additivity import Additivity, Sums
 from blsm.blocks import BlockConfig, block_family
 from blsm.caches import cooled
 from blsm.calibration import Calibration
@@ -160,7 +160,8 @@ class LatencyModel:
     An isolated block pays for entering and leaving the runtime, which a network does once: with the dispatch cost c0,
     tau = c0 + sum(tau_b - c0). Where isolated blocks do not add up so, a block that follows another one adds what the
     joined surrogate of its family says. Where blocks were timed with cold caches, too, networks take the longer the
-    longer they last (`blsm.caches`). A calibration corrects what each block adds, and how much cold caches make.
+    longer they last (`blsm.caches`). Sums are corrected by what those of measured blocks lack, if that was studied, or
+    by a calibration: what each block adds, and how much cold caches make.
 
     Attributes:
         device: name of the device.
@@ -201,13 +202,23 @@ class LatencyModel:
         """How it adds networks up, one of `blsm.additivity.CONTEXTS`."""
         return "chain" if self.joined else "isolated"
 
+    @cached_property
+    def sums(self) -> Sums | None:
+        """How measured blocks add up in its context, if that has been judged."""
+        return self.additivity.sums.get(self.context) if self.additivity is not None else None
+
+    @property
+    def sums_factor(self) -> float:
+        """What sums are multiplied with as long as no calibration corrects them, see `blsm.additivity.Sums.factor`."""
+        return 1.0 if self.sums is None else self.sums.factor
+
     @property
     def cold_share(self) -> float:
         """How much of what cold caches may make shows in networks, see `blsm.calibration.Calibration.cold`."""
         if self.calibration is not None:
             return self.calibration.cold
-        sums = self.additivity.sums.get(self.context) if self.additivity is not None else None
-        return float(bool(self.cold) and (sums is None or sums.cold is not False))
+        shows = bool(self.cold) and (self.sums is None or self.sums.cold is not False)
+        return self.sums_factor * shows
 
     def predict(self, configs: Sequence[BlockConfig]) -> Array:
         """Latencies of isolated blocks, the dispatch cost included.
@@ -376,8 +387,7 @@ class LatencyModel:
         )
 
     def _deviation(self, parts: Sequence[_Cached]) -> float:
-        additivity = self.additivity.sums.get(self.context) if self.additivity is not None else None
-        strays = ADDITIVITY_DEVIATION if additivity is None else max(additivity.deviation, _LEAST_DEVIATION)
+        strays = ADDITIVITY_DEVIATION if self.sums is None else max(self.sums.deviation, _LEAST_DEVIATION)
         total = variance = together_ms = 0.0
         for block, _, _, deviation_ms, errs_alike in parts:
             total += block.latency_ms
@@ -443,8 +453,10 @@ class LatencyModel:
         return np.array([known[link] for link in links])
 
     def _corrected(self, configs: Sequence[BlockConfig], added_ms: Array) -> Array:
-        """What blocks add after calibration to a network that is too short for cold caches, milliseconds."""
-        return added_ms if self.calibration is None else self.calibration.apply(configs, added_ms)
+        """What blocks add, corrected, to a network that is too short for cold caches, milliseconds."""
+        if self.calibration is None:
+            return self.sums_factor * added_ms
+        return self.calibration.apply(configs, added_ms)
 
     def _blocks(self, links: Iterable[_Link], level: float) -> Mapping[_Link, _Cached]:
         """What each of the blocks adds, with its interval; predicts those that are not in the cache yet."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blsm.additivity import CONTEXTS, Additivity, added_latencies, block_latencies, judge, parts
+from blsm.additivity import CONTEXTS, Additivity, Sums, added_latencies, block_latencies, judge, parts
 from blsm.caches import cooled
 from blsm.errors import FitError
 from blsm.fitting import fit_latency_model
@@ -69,6 +69,24 @@ def test_where_isolated_blocks_pay_for_what_networks_do_not_chains_are_recommend
     assert verdict.context == "chain"
     assert verdict.sums["isolated"].low > 1.01
     assert verdict.sums["chain"].deviation < verdict.sums["isolated"].deviation / 3
+
+
+@pytest.mark.parametrize(("common", "noise"), [(1.05, 0.0), (1.05, 0.02), (0.9, 0.02), (1.0, 0.0)])
+def test_what_all_networks_take_longer_than_their_parts_is_a_factor(common: float, noise: float) -> None:
+    random, chains = np.random.default_rng(0), with_parts(20)
+    measured = {chain: fake_latency_ms(chain) for chain in chains}
+    for network in (chain for chain in chains if len(chain) > 2):
+        measured[network] *= common * np.exp(noise * random.standard_normal())
+    for sums in judge(measured).sums.values():
+        assert sums.factor == pytest.approx(common, abs=0.7 * noise + 0.003)
+
+
+def test_a_factor_that_may_be_chance_is_none() -> None:
+    ratios = np.exp(0.01 + 0.1 * np.array([-1.5, -1, -0.5, 0, 0.5, 1, 1.5]))
+    measured_ms = np.arange(1.0, 8.0)
+    sums = Sums.of(ratios * measured_ms, measured_ms)
+    assert sums.median == pytest.approx(np.exp(0.01))
+    assert sums.factor == 1
 
 
 def test_a_verdict_survives_json() -> None:

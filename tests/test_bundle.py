@@ -11,6 +11,7 @@ import pytest
 
 import blsm
 from blsm import bundle
+from blsm.additivity import Additivity, Sums
 from blsm.calibration import calibrate
 from blsm.errors import BundleError
 from blsm.fitting import fit_latency_model
@@ -88,6 +89,15 @@ def test_calibrations_that_count_cold_caches_otherwise_say_calibrate_again(
         blsm.load(_rewrite(tmp_path / "new.blsm", tmp_path / "c.blsm", schema=7, calibration={**data, "cold": 0.1}))
     plain = _rewrite(tmp_path / "new.blsm", tmp_path / "plain.blsm", schema=7, calibration={**data, "cold": 0.0})
     assert blsm.load(plain).calibration == model.calibration
+
+
+def test_former_verdicts_do_not_correct_sums(fake_model: blsm.LatencyModel, tmp_path: Path) -> None:
+    sums = Sums(20, 0.9, 1.0, 0.95, 0.02, 1.0, factor=1.05)
+    blsm.save(dataclasses.replace(fake_model, additivity=Additivity({"isolated": sums})), tmp_path / "new.blsm")
+    verdict = {"isolated": {name: value for name, value in dataclasses.asdict(sums).items() if name != "factor"}}
+    former = blsm.load(_rewrite(tmp_path / "new.blsm", tmp_path / "former.blsm", schema=8, additivity=verdict))
+    assert blsm.load(tmp_path / "new.blsm").sums_factor == 1.05
+    assert former.sums_factor == 1
 
 
 def test_former_cycles_of_arrays_are_refused_and_surrogates_without_them_are_not(

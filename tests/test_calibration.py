@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import blsm
+from blsm.additivity import Additivity, Sums
 from blsm.calibration import Calibration, calibrate
 from blsm.errors import FitError
 from blsm.evaluation import compare_networks
@@ -62,6 +63,20 @@ def test_a_model_that_is_right_is_left_as_it_is(fake_model: blsm.LatencyModel) -
     assert calibration is not None
     np.testing.assert_allclose(list(calibration.factors.values()), 1, atol=1e-6)
     assert calibration.each_ms == pytest.approx(0, abs=1e-9)
+
+
+def test_sums_that_were_corrected_are_calibrated_from_there(fake_model: blsm.LatencyModel) -> None:
+    sums = Sums(20, 0.8, 0.9, 0.85, 0.02, 1.0, factor=1.2)
+    model = replace(fake_model, additivity=Additivity({"isolated": sums}))
+    networks = sample_networks(12, seed=1)
+    exact = dict(zip(networks, model.latencies(networks).tolist(), strict=True))
+    calibrated = calibrate(model, exact)
+    assert calibrated.calibration is not None
+    np.testing.assert_allclose(list(calibrated.calibration.factors.values()), 1.2, atol=1e-6)
+    np.testing.assert_allclose(calibrated.latencies(networks), list(exact.values()))
+    # It takes the place of the factor, whatever that is by then.
+    anew = replace(calibrated, additivity=None)
+    np.testing.assert_array_equal(anew.latencies(networks), calibrated.latencies(networks))
 
 
 def test_few_networks_are_trusted_less_than_many(fake_model: blsm.LatencyModel) -> None:

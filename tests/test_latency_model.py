@@ -37,6 +37,22 @@ def test_sums_of_blocks_are_near_the_truth(fake_model: blsm.LatencyModel) -> Non
     assert np.median(np.abs(predicted / truth - 1)) < 0.05
 
 
+def test_sums_are_corrected_by_what_those_of_measured_blocks_lack(fake_model: blsm.LatencyModel) -> None:
+    sums = Sums(20, 0.9, 1.0, 0.95, 0.02, 1.0, factor=1.05)
+    model = dataclasses.replace(fake_model, additivity=Additivity({"isolated": sums}))
+    networks = sample_networks(5, seed=9)
+    inner_ms = fake_model.latencies(networks) - fake_model.dispatch_ms
+    np.testing.assert_allclose(model.latencies(networks), fake_model.dispatch_ms + 1.05 * inner_ms)
+    for network, latency_ms in zip(networks, model.latencies(networks).tolist(), strict=True):
+        estimate = model.latency(network)
+        assert estimate.latency_ms == pytest.approx(latency_ms)
+        assert estimate.dispatch_ms + sum(b.latency_ms for b in estimate.blocks) == pytest.approx(latency_ms)
+    # Blocks alone are what they are, and what pairs lack is another matter.
+    np.testing.assert_array_equal(model.predict(networks[0]), fake_model.predict(networks[0]))
+    of_pairs = dataclasses.replace(fake_model, additivity=Additivity({"chain": sums}))
+    np.testing.assert_allclose(of_pairs.latencies(networks), fake_model.latencies(networks))
+
+
 def test_errors_that_go_together_do_not_cancel_out(
     fake_model: blsm.LatencyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,12 +62,13 @@ def run(options: argparse.Namespace) -> None:
             *(name, str(sums.networks), f"{sums.low:.3f}", f"{sums.median:.3f}", f"{sums.high:.3f}"),
             *(f"{100 * sums.deviation:.1f} %", f"{sums.spearman:.4f}"),
             {None: "not timed", True: "counted", False: "not found"}[sums.cold],
+            f"{sums.factor:.3f}",
         )
         for name, sums in verdict.sums.items()
     ]
     common.print_table(
         rows,
-        ("context", "networks", "least sum / network", "median", "most", "s.d.", "Spearman", "cold caches"),
+        ("context", "networks", "least sum / network", "median", "most", "s.d.", "Spearman", "cold caches", "factor"),
     )
     print(f"{target.name}: profile and fit with --context {verdict.context}")
     if model is not None and model.context != verdict.context:

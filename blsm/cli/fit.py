@@ -71,3 +71,5 @@ def run(options: argparse.Namespace) -> None:
     if model.cold:
         counted = "count" if model.cold_share else "don't count, as networks were seen not to find them"
         print(f"cold caches {counted}: timed for {', '.join(model.cold)}")
+    if (factor := f"{model.sums_factor:.3f}") != "1.000":
+        print(f"networks count {factor} times what their blocks add, as those of `blsm additivity` do")

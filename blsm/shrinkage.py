@@ -1,0 +1,19 @@
+"""How much of an estimate to believe."""
+
+from __future__ import annotations
+
+
+def kept_share(estimate: float, variance: float) -> float:
+    """The share of an estimate that remains once it is shrunk towards 0; none of one that noise alone would bring.
+
+    The posterior mean where the variance of what is estimated comes from the estimate itself (Efron and Morris 1973,
+    the positive-part rule).
+
+    Args:
+        estimate: of something that is expected to be about 0.
+        variance: of its error.
+
+    Returns:
+        Between 0 and 1.
+    """
+    return max(0.0, 1 - variance / estimate**2) if estimate else 0.0
