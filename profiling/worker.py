@@ -23,7 +23,6 @@ import functools
 import gc
 import importlib
 import importlib.metadata
-import itertools
 import json
 import math
 import mmap
@@ -53,9 +52,9 @@ _WATCH_S = 0.1
 #: How long invocations are watched for which threads compute, seconds; those that take this share of what the busiest
 #: one does.
 _SPREAD_S, _BUSY = 0.005, 0.25
-#: Steps of a pulse, some microseconds, and how much slower than the fastest ones says that something disturbs the core:
-#: more than what some processors slow down by after wide vectors.
-_PULSE_STEPS, _DISTURBED = 300, 1.4
+#: What a pulse goes through and how often, some microseconds, and how much slower than the fastest ones says that
+#: something disturbs the core: more than what some processors slow down by after wide vectors.
+_PULSE_BYTES, _PULSE_ROUNDS, _DISTURBED = b" " * 2000, 3, 1.4
 #: How long invocations follow each other without a pulse, nanoseconds: where one core computes, whose pulse takes some
 #: microseconds, and where several do, whose pulse takes some hundred.
 _BURST_NS, _BURST_OF_CORES_NS = 50_000, 3_000_000
@@ -541,12 +540,13 @@ def _usual_beat_ns() -> int:
 def _beat_ns() -> int:
     """The second of two loops: what the first one needs is no longer in the caches after a large invocation.
 
-    They make no numbers: whether there is room for these depends on all that the process did before.
+    One of C, over bytes: the same steps of the interpreter take up to a fifth more or less, depending on what the
+    process did before, and on cores that are as fast as ever.
     """
     for _ in range(2):
         start = time.perf_counter_ns()
-        for _ in itertools.repeat(None, _PULSE_STEPS):
-            pass
+        for _ in range(_PULSE_ROUNDS):
+            _PULSE_BYTES.isspace()
     return time.perf_counter_ns() - start
 
 
