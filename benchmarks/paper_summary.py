@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,10 @@ class Asked:
     spearman: tuple[float, float] = (0.95, 0.0)
     within_5: float = 0.0
     within_10: float = 0.0
+    inside: tuple[float, float] = INSIDE
 
 
+_NOTHING = Asked(0.0, math.inf, 0.0, (0.0, 0.0), inside=(0.0, 1.0))
 _LITERT = Asked(0.998, 2.5, 0.98, (0.998, 0.98), 0.93, 0.995)
 _RUNTIME = Asked(spearman=(0.985, 0.95), within_5=0.7, within_10=0.92)
 ASKED = {
@@ -115,7 +118,10 @@ def section(name: str, figures: Mapping[str, Any], asked: Asked) -> str:
         took = f": {profiling['chains']:,} chains, {profiling['visits']:,} visits in {profiling['hours']:.1f} hours"
     context = figures["additivity"]["context"]
     blocks = [
-        [f"`{regressor}`", *(_block_cell(of[family], regressor, asked) for family in FAMILIES)]
+        [
+            f"`{regressor}`",
+            *(_block_cell(of[family], asked if regressor == DEFAULT_REGRESSOR else _NOTHING) for family in FAMILIES),
+        ]
         for regressor, of in figures["blocks"].items()
     ]
     headers = (
@@ -134,67 +140,64 @@ def section(name: str, figures: Mapping[str, Any], asked: Asked) -> str:
         ),
         _table(blocks, ("blocks: Spearman, MAPE, within 10 %", *(f"`{family}`" for family in FAMILIES))),
     ]
-    for number, of in enumerate(SETS):
-        parts += [
-            f"Networks of {of}, as fitted and calibrated:\n",
-            _table([*_rows(figures, of, asked, number)], headers),
-        ]
+    for of, spearman in zip(SETS, asked.spearman, strict=True):
+        rows = [*_regressor_rows(figures, of, asked, spearman), *_baseline_rows(figures["baselines"], of)]
+        parts += [f"Networks of {of}, as fitted and calibrated:\n", _table(rows, headers)]
     return "\n".join([*parts, f"![Predicted against measured, {name}](pictures/{name}.png)\n"])
 
 
-def _block_cell(found: Mapping[str, float], regressor: str, asked: Asked) -> str:
-    texts = f"{found['spearman']:.4f}", f"{found['mape']:.1f} %", f"{found['within_10']:.1%}"
-    if regressor != DEFAULT_REGRESSOR:
-        return ", ".join(texts)
-    reached = (
-        *(found["spearman"] >= asked.block_spearman, found["mape"] <= asked.block_mape),
-        found["within_10"] >= asked.block_within_10,
+def _block_cell(found: Mapping[str, float], asked: Asked) -> str:
+    return ", ".join(
+        [
+            _marked(f"{found['spearman']:.4f}", found["spearman"] >= asked.block_spearman),
+            _marked(f"{found['mape']:.1f} %", found["mape"] <= asked.block_mape),
+            _marked(f"{found['within_10']:.1%}", found["within_10"] >= asked.block_within_10),
+        ]
     )
-    return ", ".join(_marked(text, enough) for text, enough in zip(texts, reached, strict=True))
 
 
-def _rows(figures: Mapping[str, Any], of: str, asked: Asked, number: int) -> Iterator[list[str]]:
-    """The rows of one set of networks: regressors, means of calibrations, and what to compare with."""
-    context = figures["additivity"]["context"]
+def _regressor_rows(figures: Mapping[str, Any], of: str, asked: Asked, spearman: float) -> Iterator[list[str]]:
+    """How each regressor predicts one set of networks, of which `spearman` is asked for."""
+    recommended = f"{DEFAULT_REGRESSOR}, {figures['additivity']['context']}"
     for key, kinds in figures["networks"].items():
-        regressor, of_context = key.split(", ")
+        regressor, context = key.split(", ")
+        label = f"`{regressor}`, {context}"
         if isinstance(kinds, str):
-            yield [f"`{regressor}`, {of_context}", kinds, "", "", "", ""]
+            yield [label, kinds, *4 * [""]]
             continue
         both = [kinds[f"{of}, plain"], kinds[f"{of}, calibrated"]]
-        judged = asked if (regressor, of_context) == (DEFAULT_REGRESSOR, context) else None
-        rank = f"{both[0]['spearman']:.4f}"
-        if judged is not None:
-            rank = _marked(rank, both[0]["spearman"] >= judged.spearman[number])
         yield [
-            f"`{regressor}`, {of_context}",
-            f"{rank}, {both[0]['pearson']:.4f}",
+            label,
+            _ranks(both[0], spearman if key == recommended else 0.0),
             ", ".join(f"{row['mape']:.1f}" for row in both),
-            *_network_shares(both, judged),
+            *_network_shares(both, asked if key == recommended else _NOTHING),
         ]
     if (mean := figures.get("mean_of_calibrations", {}).get(of)) is not None:
-        shares = _network_shares([mean], asked)
-        deviation = f" (s.d. {mean['inside_deviation']:.0%})"
-        yield ["mean of 15 calibrations", "", f"{mean['mape']:.1f}", *shares[:2], shares[2] + deviation]
-    baselines = figures["baselines"]
-    if of == next(iter(SETS)):
-        for name, label in (("measured twice", "measured twice"), ("layer-wise", "layer by layer (20 networks)")):
-            row = baselines[name]
-            if isinstance(row, str):
-                yield [label, row, "", "", "", ""]
-            else:
-                ranks = f"{row['spearman']:.4f}, {row['pearson']:.4f}"
-                yield [label, ranks, f"{row['mape']:.1f}", f"{row['within_5']:.1%}", f"{row['within_10']:.1%}", ""]
-    macs = baselines["MACs"][of]
-    yield ["multiply-accumulates", f"{macs['spearman']:.4f}, {macs['pearson']:.4f}", "", "", "", ""]
+        *within, inside = _network_shares([mean], asked)
+        varies = f"(s.d. {mean['inside_deviation']:.0%})"
+        yield ["mean of 15 calibrations", "", f"{mean['mape']:.1f}", *within, f"{inside} {varies}"]
 
 
-def _network_shares(rows: list[Mapping[str, float]], asked: Asked | None) -> list[str]:
-    """Cells of what is within 5 %, within 10 % and inside the interval; in bold where it is less than asked for."""
-    least = (asked.within_5, asked.within_10) if asked is not None else (0.0, 0.0)
-    inside = INSIDE if asked is not None else (0.0, 1.0)
-    limits = {"within_5": (least[0], 1.0), "within_10": (least[1], 1.0), "inside_interval": inside}
-    return [", ".join(_share(row[key], *between) for row in rows) for key, between in limits.items()]
+def _baseline_rows(baselines: Mapping[str, Any], of: str) -> Iterator[list[str]]:
+    """What to compare predictions of one set of networks with."""
+    known = {"measured twice": baselines["measured twice"], "layer by layer (20 networks)": baselines["layer-wise"]}
+    for label, found in known.items() if of == next(iter(SETS)) else ():
+        if isinstance(found, str):
+            yield [label, found, *4 * [""]]
+        else:
+            yield [label, _ranks(found), f"{found['mape']:.1f}", *_network_shares([found], _NOTHING), ""]
+    yield ["multiply-accumulates", _ranks(baselines["MACs"][of]), *4 * [""]]
+
+
+def _ranks(found: Mapping[str, float], least: float = 0.0) -> str:
+    spearman = _marked(f"{found['spearman']:.4f}", found["spearman"] >= least)
+    return f"{spearman}, {found['pearson']:.4f}"
+
+
+def _network_shares(rows: list[Mapping[str, float]], asked: Asked) -> list[str]:
+    """Cells of what is within 5 %, within 10 % and inside the interval, as far as there is such."""
+    limits = {"within_5": (asked.within_5, 1.0), "within_10": (asked.within_10, 1.0), "inside_interval": asked.inside}
+    return [", ".join(_share(row[key], *between) for row in rows) for key, between in limits.items() if key in rows[0]]
 
 
 def block_row(name: str, figures: Mapping[str, Any], asked: Asked) -> list[str]:
@@ -232,8 +235,8 @@ def network_row(name: str, figures: Mapping[str, Any], asked: Asked) -> list[str
         ", ".join(f"{row['mape']:.1f}" for row in calibrated),
         shares(calibrated, "within_5", asked.within_5),
         shares(calibrated, "within_10", asked.within_10),
-        shares(calibrated, "inside_interval", *INSIDE),
-        shares(plain, "inside_interval", *INSIDE),
+        shares(calibrated, "inside_interval", *asked.inside),
+        shares(plain, "inside_interval", *asked.inside),
         f"{figures['baselines']['measured twice']['mape']:.1f}",
     ]
 
