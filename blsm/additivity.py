@@ -105,6 +105,13 @@ class Additivity:
         least = min(sums.deviation for sums in self.sums.values())
         return next(name for name in CONTEXTS if name in self.sums and self.sums[name].deviation <= least + _WORTH)
 
+    def factor(self, context: str) -> float:
+        """What sums in a context are to be multiplied with.
+
+        See `Sums.factor`; 1 in a context that is not recommended, where families stray too differently for one of all.
+        """
+        return self.sums[context].factor if context == self.context else 1.0
+
     @property
     def complete(self) -> bool:
         """Whether every context was judged."""

@@ -209,8 +209,8 @@ class LatencyModel:
 
     @property
     def sums_factor(self) -> float:
-        """What sums are multiplied with as long as no calibration corrects them, see `blsm.additivity.Sums.factor`."""
-        return 1.0 if self.sums is None else self.sums.factor
+        """What sums are multiplied with as long as no calibration corrects them, see `Additivity.factor`."""
+        return 1.0 if self.additivity is None else self.additivity.factor(self.context)
 
     @property
     def cold_share(self) -> float:

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
             *(name, str(sums.networks), f"{sums.low:.3f}", f"{sums.median:.3f}", f"{sums.high:.3f}"),
             *(f"{100 * sums.deviation:.1f} %", f"{sums.spearman:.4f}"),
             {None: "not timed", True: "counted", False: "not found"}[sums.cold],
-            f"{sums.factor:.3f}",
+            f"{verdict.factor(name):.3f}",
         )
         for name, sums in verdict.sums.items()
     ]
