@@ -21,7 +21,10 @@ LAYERS = (
     ("blsm._version", "blsm._types", "blsm.errors", "blsm.domains", "blsm.files"),
     ("blsm.operators",),
     ("blsm.blocks",),
-    ("blsm.network", "blsm.profiles", "blsm.features", "blsm.metrics", "blsm.spaces", "blsm.intervals", "blsm.caches"),
+    (
+        *("blsm.network", "blsm.profiles", "blsm.features", "blsm.spaces"),
+        *("blsm.metrics", "blsm.intervals", "blsm.shrinkage", "blsm.caches"),
+    ),
     ("blsm.profiling", "blsm.surrogates", "blsm.export", "blsm.images", "blsm.sampling"),
     ("blsm.additivity", "blsm.calibration", "blsm.latency_model", "blsm.estimates"),
     ("blsm.bundle", "blsm.fitting", "blsm.evaluation", "blsm.checking", "blsm.active"),
