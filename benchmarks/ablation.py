@@ -101,11 +101,18 @@ def main() -> None:
     with ProfileStore(options.store) as store:
         fingerprint = store.fingerprint(options.device)
         measured = latencies(store.profiles(options.device))
+    blocks: dict[str, list[BlockConfig]] = {family: [] for family in options.block.split(",")}
+    for chain in measured:
+        if len(chain) == 1 and chain != DISPATCH_PROBE and chain[0].family in blocks:
+            blocks[chain[0].family].append(chain[0])
+    for family, configs in blocks.items():
+        if len(configs) <= options.configs:
+            parser.error(
+                f"{len(configs)} profiles of {family} are too few to learn from {options.configs} and judge by others"
+            )
     figures: dict[str, dict[str, dict[str, float]]] = {}
     rows = []
-    for family in options.block.split(","):
-        chains = [chain for chain in measured if len(chain) == 1 and chain[0].family == family]
-        configs = [chain[0] for chain in chains if chain != DISPATCH_PROBE]
+    for family, configs in blocks.items():
         latency_ms = np.array([measured[(config,)] for config in configs])
         figures[family] = {}
         for name, make in VARIANTS.items():
