@@ -27,6 +27,8 @@ _LEFT_OUT = (
     ((PROCESSOR_COSTS, DIRECT_COSTS, THREAD_COSTS), 1.05),
     ((DIRECT_COSTS, THREAD_COSTS), 1.05),
 )
+#: Arrays must also gain so many standard errors: one of six choices is often better by chance.
+_MUST_GAIN = 2.0
 _HINTS = "hints.json"
 
 
@@ -68,14 +70,14 @@ class BoostedTrees(Regressor):
     def _fit(self, features: Features, latency_ms: Array, train_count: int, seed: int) -> None:
         train, held_out = slice(train_count), slice(train_count, None)
 
-        def error(known: Features) -> float:
+        def errors(known: Features) -> Array:
             self._learn(known[train], latency_ms[train], seed)
-            return float(np.abs(np.log(self._predict(known[held_out]) / latency_ms[held_out])).mean())
+            found: Array = np.abs(np.log(self._predict(known[held_out]) / latency_ms[held_out]))
+            return found
 
         if self._base is not None:
             known = [features.without(patterns) for patterns, _ in _LEFT_OUT]
-            errors = [factor * error(some) for some, (_, factor) in zip(known, _LEFT_OUT, strict=True)]
-            features = known[int(np.argmin(errors))]
+            features = known[_least(list(map(errors, known)))]
         self._learn(features, latency_ms, seed, lines=self._base is not None and self.objective == SQUARES)
 
     def _learn(self, features: Features, latency_ms: Array, seed: int, lines: bool = False) -> None:
@@ -126,6 +128,16 @@ class BoostedTrees(Regressor):
             regressor = cls._of_inputs(files)
         regressor._trees = Trees.from_files(files)
         return regressor
+
+
+def _least(errors: Sequence[Array]) -> int:
+    """Which of `_LEFT_OUT` to leave out, by the errors of held-out configs."""
+    means = [factor * float(found.mean()) for found, (_, factor) in zip(errors, _LEFT_OUT, strict=True)]
+    for number, (patterns, _) in enumerate(_LEFT_OUT):
+        gain = errors[0] - errors[number]
+        if ARRAY_COSTS not in patterns and gain.mean() <= _MUST_GAIN * gain.std() / np.sqrt(len(gain)):
+            means[number] = np.inf
+    return int(np.argmin(means))
 
 
 class PlainBoostedTrees(BoostedTrees):

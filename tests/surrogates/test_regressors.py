@@ -177,6 +177,17 @@ def test_the_base_makes_trees_better() -> None:
     assert figures["boosted_trees"] < 0.5 * figures["plain_boosted_trees"]
 
 
+@pytest.mark.parametrize("seed", [2, 4])
+def test_arrays_are_not_counted_for_what_may_be_chance(seed: int) -> None:
+    """With them the held-out configs are predicted somewhat better here, noise being what it is."""
+    configs = blsm.block_family("conv").sample(100, seed=seed)
+    noise = np.exp(0.1 * np.random.default_rng(seed).standard_normal(100))
+    latency_ms = np.array([fake_latency_ms([config]) for config in configs]) * noise
+    regressor = regressor_class("boosted_trees")()
+    regressor.fit(configs[:70], latency_ms[:70], configs[70:], latency_ms[70:], seed)
+    assert not any(ARRAY_COSTS.search(name) for name in regressor.term_names)
+
+
 @pytest.mark.parametrize("costs", [ARRAY_COSTS, PROCESSOR_COSTS])
 def test_the_costs_that_matter_on_a_device_are_chosen(costs: re.Pattern[str]) -> None:
     configs, _ = _data()
