@@ -83,14 +83,14 @@ class Calibration:
 def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> LatencyModel:
     """The model with a calibration, and with conformal scores, from networks measured whole.
 
-    One factor for all blocks, shrunk towards that of a model before calibration as far as its standard error says that
-    it may be chance. Where networks
-    left out are predicted better for it, how much cold caches make of networks that last; where clearly better, factors
-    of each family and something for each block as well. Ridge regression on relative errors, its strength chosen by
-    leaving out one network at a time (Allen 1974, PRESS). Networks that stray far count less (Huber 1964), iteratively
-    reweighted: one that a runtime treats in another way than its likes must not bend the correction of all. The
-    conformal scores come from the networks left out as well, so that intervals know what calibration can't mend (the
-    jackknife; Barber et al. 2021, Section 1), and grow with what so few networks had to tell.
+    One factor for all blocks, shrunk towards `LatencyModel.sums_factor` as far as its standard error says that it may
+    be chance. Where networks left out are predicted better for it, how much cold caches make of networks that last;
+    where clearly better, factors of each family and something for each block as well. Ridge regression on relative
+    errors, its strength chosen by leaving out one network at a time (Allen 1974, PRESS). Networks that stray far count
+    less (Huber 1964), iteratively reweighted: one that a runtime treats in another way than its likes must not bend the
+    correction of all. The conformal scores come from the networks left out as well, so that intervals know what
+    calibration can't mend (the jackknife; Barber et al. 2021, Section 1), and grow with what so few networks had to
+    tell.
 
     Args:
         model: the model; an earlier calibration of it is replaced.

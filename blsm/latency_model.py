@@ -207,7 +207,7 @@ class LatencyModel:
         """How measured blocks add up in its context, if that has been judged."""
         return self.additivity.sums.get(self.context) if self.additivity is not None else None
 
-    @property
+    @cached_property
     def sums_factor(self) -> float:
         """What sums are multiplied with as long as no calibration corrects them, see `Additivity.factor`."""
         return 1.0 if self.additivity is None else self.additivity.factor(self.context)

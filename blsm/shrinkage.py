@@ -16,4 +16,5 @@ def kept_share(estimate: float, variance: float) -> float:
     Returns:
         Between 0 and 1.
     """
-    return max(0.0, 1 - variance / estimate**2) if estimate else 0.0
+    square = estimate**2  # 0 of the smallest numbers
+    return max(0.0, 1 - variance / square) if square else 0.0
