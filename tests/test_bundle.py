@@ -101,16 +101,21 @@ def test_former_verdicts_do_not_correct_sums(fake_model: blsm.LatencyModel, tmp_
 
 
 def test_former_cycles_of_arrays_are_refused_and_surrogates_without_them_are_not(
-    fake_store: Path, fake_bundle: Path, tmp_path: Path
+    fake_store: Path, tmp_path: Path
 ) -> None:
+    def former(features: str) -> tuple[blsm.LatencyModel, Path]:
+        with ProfileStore(fake_store) as store:
+            model = fit_latency_model(
+                store, "fake", regressor="plain_boosted_trees", features=features, families=["conv"]
+            )
+        blsm.save(model, tmp_path / "new.blsm")
+        return model, _rewrite(tmp_path / "new.blsm", tmp_path / f"{features}.blsm", schema=5)
+
     with pytest.raises(BundleError, match="fit it again"):
-        blsm.load(_rewrite(fake_bundle, tmp_path / "arrays.blsm", schema=5))
-    with ProfileStore(fake_store) as store:
-        model = fit_latency_model(store, "fake", regressor="plain_boosted_trees", families=["conv"])
-    blsm.save(model, tmp_path / "plain.blsm")
-    former = blsm.load(_rewrite(tmp_path / "plain.blsm", tmp_path / "former.blsm", schema=5))
+        blsm.load(former("costs")[1])
+    model, path = former("vector")
     configs = blsm.block_family("conv").sample(5, seed=0)
-    np.testing.assert_array_equal(former.predict(configs), model.predict(configs))
+    np.testing.assert_array_equal(blsm.load(path).predict(configs), model.predict(configs))
 
 
 def test_joined_surrogates_are_kept(
