@@ -67,13 +67,14 @@ class Sums:
         from scipy.stats import spearmanr
 
         ratios = sums_ms / measured_ms
-        deviation, lacking = float(np.log(ratios).std(ddof=1)), -float(np.log(np.median(ratios)))
+        median, deviation = float(np.median(ratios)), float(np.log(ratios).std(ddof=1))
+        lacking = -math.log(median)
         variance = _MEDIAN_VARIANCE * deviation**2 / len(ratios)
         return cls(
             len(ratios),
             float(ratios.min()),
             float(ratios.max()),
-            float(np.median(ratios)),
+            median,
             deviation,
             float(spearmanr(sums_ms, measured_ms).statistic),
             cold,

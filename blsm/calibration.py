@@ -13,7 +13,7 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.errors import FitError
 from blsm.profiles import Chain, digest
-from blsm.shrinkage import kept_share
+from blsm.shrinkage import is_clear, kept_share
 
 if TYPE_CHECKING:
     from blsm.latency_model import LatencyModel
@@ -132,8 +132,7 @@ def calibrate(model: LatencyModel, measured_ms: Mapping[Chain, float]) -> Latenc
             continue
         more = np.zeros(len(prior))
         more[chosen], errors_of_more = _robust_ridge(relative[:, chosen], missing, prior[chosen])
-        gain = np.abs(errors) - np.abs(errors_of_more)
-        shows = gain.mean() > must_gain * gain.std(ddof=1) / math.sqrt(len(gain))
+        shows = is_clear(np.abs(errors) - np.abs(errors_of_more), must_gain)
         # Caches get no warmer than they are in profiling.
         if shows and plain.cold_share * (1 + more[0]) + more[_COLD_COLUMN] >= 0:
             solution, errors = more, errors_of_more

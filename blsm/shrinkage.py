@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+from blsm._types import Array
+
 
 def kept_share(estimate: float, variance: float) -> float:
     """The share of an estimate that remains once it is shrunk towards 0; none of one that noise alone would bring.
@@ -18,3 +22,8 @@ def kept_share(estimate: float, variance: float) -> float:
     """
     square = estimate**2  # 0 of the smallest numbers
     return max(0.0, 1 - variance / square) if square else 0.0
+
+
+def is_clear(gains: Array, standard_errors: float) -> bool:
+    """Whether gains, shape (n,), are above 0 on average by more than so many of its standard errors."""
+    return bool(gains.mean() > standard_errors * gains.std(ddof=1) / math.sqrt(len(gains)))

@@ -540,8 +540,8 @@ def _usual_beat_ns() -> int:
 def _beat_ns() -> int:
     """The second of two loops: what the first one needs is no longer in the caches after a large invocation.
 
-    One of C, over bytes: the same steps of the interpreter take up to a fifth more or less, depending on what the
-    process did before, and on cores that are as fast as ever.
+    One of C, over bytes: the same steps of the interpreter take up to 1.4 times as long, depending on what the process
+    did before, on cores that are as fast as ever.
     """
     for _ in range(2):
         start = time.perf_counter_ns()

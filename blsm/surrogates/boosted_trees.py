@@ -12,6 +12,7 @@ from blsm._types import Array
 from blsm.blocks import BlockConfig
 from blsm.features import Features
 from blsm.operators.costs import ARRAY_COSTS, DIRECT_COSTS, PROCESSOR_COSTS, THREAD_COSTS
+from blsm.shrinkage import is_clear
 from blsm.surrogates.base import Regressor, to_json
 from blsm.surrogates.roofline import LEAST_MS, Roofline
 from blsm.surrogates.scaling import Scaling
@@ -132,11 +133,10 @@ class BoostedTrees(Regressor):
 
 def _least(errors: Sequence[Array]) -> int:
     """Which of `_LEFT_OUT` to leave out, by the errors of held-out configs."""
-    means = [factor * float(found.mean()) for found, (_, factor) in zip(errors, _LEFT_OUT, strict=True)]
-    for number, (patterns, _) in enumerate(_LEFT_OUT):
-        gain = errors[0] - errors[number]
-        if ARRAY_COSTS not in patterns and gain.mean() <= _MUST_GAIN * gain.std() / np.sqrt(len(gain)):
-            means[number] = np.inf
+    means = [
+        factor * found.mean() if ARRAY_COSTS in patterns or is_clear(errors[0] - found, _MUST_GAIN) else np.inf
+        for found, (patterns, factor) in zip(errors, _LEFT_OUT, strict=True)
+    ]
     return int(np.argmin(means))
 
 
