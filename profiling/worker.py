@@ -58,6 +58,9 @@ _PULSE_BYTES, _PULSE_ROUNDS, _DISTURBED = b" " * 2000, 3, 1.4
 #: How long invocations follow each other without a pulse, nanoseconds: where one core computes, whose pulse takes some
 #: microseconds, and where several do, whose pulse takes some hundred.
 _BURST_NS, _BURST_OF_CORES_NS = 50_000, 3_000_000
+#: What else runs on a core takes turns of milliseconds with the thread there: how long invocations take for that to be
+#: looked at, nanoseconds, and the share of it that threads may wait for their turns.
+_TURN_NS, _WAITED = 1_000_000, 0.02
 #: A pulse of several cores: answers of each to the calling thread's, loops of each, how long these are waited for.
 _TRIPS, _BEATS, _TOGETHER_NS = 40, 15, 20_000_000
 #: What is said after the last of these answers, and after the last loop; answers have lower numbers.
@@ -383,6 +386,8 @@ class Pulse:
     far apart that what one has written takes the other one long to read. So several loop at the same time, and how
     long they take to answer the calling thread counts, too. A process on each waits for that.
 
+    Other processes on the same cores disturb no pulse, but take turns with longer invocations, see `_Turns`.
+
     Args:
         cores: those that may compute together, ascending; none for whichever core the calling thread is on.
 
@@ -398,6 +403,7 @@ class Pulse:
         self._cores: Sequence[int] = ()
         self._known_ns: dict[Sequence[int], collections.deque[list[int]]] = {}
         self._fast_ns: list[int] = []
+        self._turns = _Turns()
 
     def begin(self, cores: Sequence[int] = ()) -> None:
         """Begins a visit.
@@ -411,6 +417,8 @@ class Pulse:
         # Once a visit: sorting takes as long as a pulse.
         lucky = int(_LUCKY * len(known_ns))
         self._fast_ns = [sorted(row[i] for row in known_ns)[lucky] for i in range(len(known_ns[-1]))]
+        self._turns.close()
+        self._turns = _Turns()
 
     def learn(self, cores: Sequence[int], least_ns: list[int]) -> None:
         """Adds a visit, one of another process by its `latest`."""
@@ -429,7 +437,12 @@ class Pulse:
         known_ns[-1][:] = map(min, known_ns[-1], took_ns)  # in place: it is the latest, too
         if len(known_ns) == 1:  # nothing else tells what is fast
             self._fast_ns = known_ns[-1]
+        self._turns.begin()
         return all(ns <= _DISTURBED * self._fast_ns[i] for i, ns in enumerate(took_ns))
+
+    def undivided(self) -> bool:
+        """Whether they were this process's own since the last pulse, as far as that can be told."""
+        return self._turns.undivided()
 
     def take_ns(self) -> list[int]:
         """What is short while all is well."""
@@ -455,8 +468,48 @@ class Pulse:
 
     def close(self) -> None:
         """Ends the processes."""
+        self._turns.close()
         for follower in self._followers:
             follower.close()
+
+
+class _Turns:
+    """Tells whether other processes had the cores of this one's threads for a while.
+
+    They take turns of some milliseconds: a pulse is too short to see that, and an invocation that is longer takes twice
+    as long. Linux counts how long each thread that could run had no core; where nothing does, all is undivided. To be
+    made once the runtime has its threads.
+    """
+
+    def __init__(self) -> None:
+        self._accounts: list[int] = []
+        with contextlib.suppress(OSError):
+            for thread in os.listdir("/proc/self/task"):
+                self._accounts.append(os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY))
+        self._begun_ns = self._waited_ns = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Counts from now, or from a moment ago: asking the kernel takes as long as short invocations do."""
+        if time.perf_counter_ns() - self._begun_ns >= _TURN_NS:
+            self._begun_ns, self._waited_ns = time.perf_counter_ns(), self._all_waited_ns()
+
+    def undivided(self) -> bool:
+        """Whether the threads have hardly waited since."""
+        took_ns = time.perf_counter_ns() - self._begun_ns
+        return took_ns < _TURN_NS or self._all_waited_ns() - self._waited_ns <= _WAITED * took_ns
+
+    def _all_waited_ns(self) -> int:
+        waited_ns = 0
+        for account in self._accounts:
+            with contextlib.suppress(OSError):  # the thread has ended
+                waited_ns += int(os.pread(account, 64, 0).split()[1])
+        return waited_ns
+
+    def close(self) -> None:
+        """Closes what it reads."""
+        while self._accounts:
+            os.close(self._accounts.pop())
 
 
 class _Follower:
@@ -603,8 +656,9 @@ def time_invocations(
             invoke()
             end = clock()
             burst.append(end - start)
+        undivided = watched is None or watched.undivided()
         was_fast, fast = fast, watched is None or watched.is_fast()
-        if was_fast and fast:
+        if was_fast and fast and undivided:
             samples += burst
         else:
             waited_ns += clock() - burst_began
@@ -637,7 +691,8 @@ def time_cold(invoke: Invoke, invocations: int, pulse: Pulse, cores: Sequence[in
         start = time.perf_counter_ns()
         invoke()
         took_ns = time.perf_counter_ns() - start
-        if was_fast and pulse.is_fast():
+        undivided = pulse.undivided()
+        if was_fast and pulse.is_fast() and undivided:
             samples.append(took_ns)
 
     cold: list[int] = []

@@ -226,7 +226,7 @@ def summary(report: CampaignReport, device: str, store: str) -> str:
         f"compiling {report.compiling_s:.0f} s"
     ]
     if report.waited_s >= 1:
-        lines.append(f"waited {report.waited_s:.0f} s for the device to be as fast as before")
+        lines.append(f"waited {report.waited_s:.0f} s while the device was slow or busy with something else")
     lines += [f"lost: {reason}" for reason in report.lost]
     if report.failed:
         chain, reason = next(iter(report.failed.items()))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -209,16 +209,20 @@ def test_a_visit_out_of_time_still_has_its_least_invocations() -> None:
 
 
 class _Scripted(Pulse):
-    """Finds the core as the script says, then fast."""
+    """Finds the core as the script says, then fast; and undivided between pulses as the other one says, then undivided."""
 
-    def __init__(self, script: list[bool]) -> None:
+    def __init__(self, script: list[bool], undivided: Sequence[bool] = ()) -> None:
         super().__init__()
         self.count = 0
         self._script = iter(script)
+        self._undivided = iter(undivided)
 
     def is_fast(self) -> bool:
         self.count += 1
         return next(self._script, True)
+
+    def undivided(self) -> bool:
+        return next(self._undivided, True)
 
 
 class _Clock:
@@ -284,6 +288,15 @@ def test_invocations_count_between_two_pulses_of_a_fast_core() -> None:
 
 
 @pytest.mark.usefixtures("one_by_one")
+def test_invocations_count_while_nothing_else_has_the_core() -> None:
+    calls, invoke = _counter()
+    pulse = _Scripted([], [True, False, False, True])
+    timing = time_invocations(invoke, 10, None, 3, warmup=0, patience_s=60.0, pulse=pulse)  # type: ignore[arg-type]
+    assert (len(timing.samples_ns), len(calls)) == (10, 12)
+    assert timing.waited_ns > 0
+
+
+@pytest.mark.usefixtures("one_by_one")
 def test_a_visit_whose_patience_ends_is_content_with_its_least_invocations() -> None:
     calls, invoke = _counter()
     pulse = _Scripted([True, True, True, True, *[False] * 100])
@@ -307,6 +320,7 @@ def test_cold_invocations_count_where_nothing_disturbed_the_core(monkeypatch: py
     assert len(calls) == 6
     assert len(time_cold(invoke, 4, _Scripted([True, True, *[False] * 14]))) == 1  # type: ignore[arg-type]
     assert time_cold(invoke, 4, _Scripted([True, *[False] * 15])) == []  # type: ignore[arg-type]
+    assert len(time_cold(invoke, 4, _Scripted([], [True, *[False] * 7]))) == 1  # type: ignore[arg-type]
 
 
 def test_waking_the_threads_of_several_cores_is_no_part_of_a_cold_invocation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,6 +448,33 @@ def test_a_core_that_does_not_answer_is_not_fast(pulse_of_cores: Pulse) -> None:
 
 
 @needs_two_cores
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not tell who waits for a core")
+def test_a_pulse_notices_another_process_on_its_core() -> None:
+    cores = available_cores()
+    with contextlib.closing(Pulse()) as pulse, subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            os.sched_setaffinity(0, cores[:1])
+            os.sched_setaffinity(other.pid, cores[:1])
+            pulse.begin()
+            while pulse.undivided():  # it has to start first
+                pulse.is_fast()
+                sum(range(500_000))
+        finally:
+            os.sched_setaffinity(0, cores)
+            other.kill()
+
+
+def test_where_the_kernel_keeps_no_account_cores_count_as_undivided(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(worker.os, "open", refuse)
+    with contextlib.closing(Pulse()) as pulse:
+        pulse.begin()
+        sum(range(500_000))
+        assert pulse.undivided()
+
+
 def test_processes_that_answer_end_with_the_one_that_asks() -> None:
     script = f"""
 import sys, time
