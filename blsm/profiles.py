@@ -73,8 +73,8 @@ class Visit:
         started_s: seconds since the epoch.
         cold_ns: durations of further invocations, which found their data in no cache, at the same quantiles; none where
             it made none.
-        waited_s: how long it waited for its core to be fast, seconds; not stored.
-        disturbed: whether its core was slow and did not become fast in time; not stored.
+        waited_s: how long it waited for its cores to be fast and its own, seconds; not stored.
+        disturbed: whether they were slow or others', and did not change in time; not stored.
     """
 
     invocations: int

@@ -628,11 +628,11 @@ def time_invocations(
     min_visit_s: float = 0.0,
     cores: Sequence[int] = (),
 ) -> Timing:
-    """Times single invocations, those between two pulses of fast cores; see `blsm.profiling.Protocol`.
+    """Times single invocations on fast cores that nothing else has meanwhile; see `blsm.profiling.Protocol`.
 
-    While they are slow, invocations go on and count as waiting. Short ones follow each other in bursts: a pulse
-    after each would take longer than they do, and other threads that compute would sleep when the next one needs them.
-    `cores` are those that compute, see `Pulse`.
+    Where a pulse before or after finds them slow, or others had them between, invocations count as waiting. Short ones
+    follow each other in bursts: a pulse after each would take longer than they do, and other threads that compute would
+    sleep when the next one needs them. `cores` are those that compute, see `Pulse`.
     """
     clock = time.perf_counter_ns
     for _ in range(warmup):

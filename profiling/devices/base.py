@@ -38,7 +38,8 @@ class Protocol:
         warmup: invocations before the timed ones.
         cold_invocations: a visit also times so many invocations that find their data in no cache. Campaigns ask for
             some in the first visits of the first blocks of each family.
-        patience_s: a visit waits so long in all for its core to be fast, seconds; 0 to time whatever it is.
+        patience_s: a visit waits so long in all for its cores to be fast and its own, seconds; 0 to take them as they
+            are.
         timeout_s: a visit that takes longer counts as hung.
     """
 
