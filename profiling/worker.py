@@ -691,8 +691,7 @@ def time_cold(invoke: Invoke, invocations: int, pulse: Pulse, cores: Sequence[in
         start = time.perf_counter_ns()
         invoke()
         took_ns = time.perf_counter_ns() - start
-        undivided = pulse.undivided()
-        if was_fast and pulse.is_fast() and undivided:
+        if was_fast and pulse.undivided() and pulse.is_fast():
             samples.append(took_ns)
 
     cold: list[int] = []

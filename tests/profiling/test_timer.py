@@ -443,11 +443,12 @@ def test_a_core_that_does_not_answer_is_not_fast(pulse_of_cores: Pulse) -> None:
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     newest = int(children[-1])
     os.kill(newest, signal.SIGSTOP)
-    assert not pulse_of_cores.is_fast()
-    os.kill(newest, signal.SIGCONT)
+    try:
+        assert not pulse_of_cores.is_fast()
+    finally:
+        os.kill(newest, signal.SIGCONT)
 
 
-@needs_two_cores
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="the kernel does not tell who waits for a core")
 def test_a_pulse_notices_another_process_on_its_core() -> None:
     cores = available_cores()
@@ -475,6 +476,7 @@ def test_where_the_kernel_keeps_no_account_cores_count_as_undivided(monkeypatch:
         assert pulse.undivided()
 
 
+@needs_two_cores
 def test_processes_that_answer_end_with_the_one_that_asks() -> None:
     script = f"""
 import sys, time
