@@ -182,16 +182,20 @@ class CostTable:
         """What a walk over the pixels of one channel fetches again, where many of them fall into one set of the cache.
 
         They are as far apart as a pixel is long. Where that is a multiple of a large power of two, few sets hold them,
-        and pixels are gone when the next row needs them, or, which takes several times as long, the next window.
+        and pixels are gone when the next row needs them, or, which takes several times as long, the next window. What
+        one tap reads of neighbouring windows is `strides` times as far apart, in fewer sets still.
         """
         height, width, channels = inputs[0].shape
         kernel, strides, role = op.attributes["kernel_size"], op.attributes["strides"], _sized(op)
         # So many pixels can stay; a window moves on by `strides` columns.
-        kept = _WAY // np.maximum(np.gcd(BYTES_PER_ELEMENT * channels, _WAY), _LINE) * _WAYS
+        kept = _kept(BYTES_PER_ELEMENT * channels)
+        kept_of_tap = _kept(BYTES_PER_ELEMENT * channels * strides)
         high, wide = _seen(kernel, height), _seen(kernel, width)
-        moved = math.prod(op.shape) * strides * kernel
+        read = math.prod(op.shape) * kernel
+        moved = read * strides
         self._add(f"{role}.crowded_rows", moved * np.maximum(0, 1 - kept / (high * width)))
         self._add(f"{role}.crowded_windows", moved * np.maximum(0, high * wide / kept - 1))
+        self._add(f"{role}.crowded_taps", read * np.maximum(0, high * wide / kept_of_tap - 1))
 
     def _add_windows(self, op: Operator) -> None:
         """What a walk over the channels of windows takes beyond the arithmetic.
@@ -275,6 +279,11 @@ def _sized(op: Operator) -> str:
     """An operator's role and the size of its kernel, where that is one number for all configs."""
     kernel = op.attributes["kernel_size"]
     return f"{op.role}_{kernel}" if isinstance(kernel, int) else op.role
+
+
+def _kept(apart: Any) -> Any:
+    """How many pixels, so many bytes apart, stay in a first level cache."""
+    return _WAY // np.maximum(np.gcd(apart, _WAY), _LINE) * _WAYS
 
 
 def _seen(kernel: Any, side: Any) -> Any:

@@ -60,10 +60,18 @@ def test_padding_to_tiles_shows_in_the_hints() -> None:
     assert hints["conv.rows_7"] == pytest.approx(14 / 8)
 
 
-def _crowded(channels: int, kernel: int = 7, side: int = 32, parts: tuple[str, ...] = ("rows", "windows")) -> float:
+def _crowded(
+    channels: int,
+    kernel: int = 7,
+    side: int = 32,
+    parts: tuple[str, ...] = ("rows", "windows", "taps"),
+    strides: int = 1,
+) -> float:
     """What a depthwise convolution fetches again, for each of its outputs."""
-    terms = CostTable(trace(lambda x: x.depthwise_conv(kernel), (side, side, channels))).terms
-    return sum(float(terms[f"depthwise_conv_{kernel}.crowded_{part}"]) for part in parts) / (side * side * channels)
+    graph = trace(lambda x: x.depthwise_conv(kernel, strides), (side, side, channels))
+    terms = CostTable(graph).terms
+    fetched = sum(float(terms[f"depthwise_conv_{kernel}.crowded_{part}"]) for part in parts)
+    return fetched / math.prod(graph.output_shape)
 
 
 def test_pixels_that_lie_a_power_of_two_apart_crowd_the_cache() -> None:
@@ -78,6 +86,16 @@ def test_pixels_that_lie_a_power_of_two_apart_crowd_the_cache() -> None:
 def test_a_window_needs_fewer_pixels_than_its_rows() -> None:
     assert _crowded(256, parts=("rows",)) > _crowded(256, parts=("windows",)) == 0
     assert _crowded(1024, parts=("windows",)) > 3 * _crowded(512, parts=("windows",)) > 0
+
+
+def test_strides_crowd_what_a_tap_reads_into_half_the_sets() -> None:
+    def of_taps(channels: int, strides: int) -> float:
+        return _crowded(channels, parts=("taps",), strides=strides)
+
+    assert of_taps(256, 1) == 0
+    assert of_taps(256, 2) == pytest.approx(of_taps(512, 1), rel=1e-12)  # but for rounding
+    assert of_taps(512, 2) == pytest.approx(of_taps(1024, 1), rel=1e-12)
+    assert of_taps(1024, 2) == pytest.approx(of_taps(1024, 1), rel=1e-12)  # one set holds all of them already
 
 
 def test_windows_that_straddle_lines_or_outgrow_the_cache_cost_more() -> None:
